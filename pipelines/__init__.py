@@ -1,0 +1,1 @@
+"""What a user runs: the wiring, the command line, progress and exit codes."""

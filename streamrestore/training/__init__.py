@@ -1,0 +1,1 @@
+"""Train networks on degraded crops of clean images; needs torch only."""

@@ -1,0 +1,211 @@
+"""Train an MPRNet from a recipe: one command, one seed, and it goes on where it was stopped.
+
+Passive code: one process, one device. Checkpoints are written beside the final name and
+renamed, so a kill at any moment leaves the last complete one.
+"""
+
+import json
+import math
+import os
+import time
+import tomllib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from streamrestore.errors import ConfigError
+from streamrestore.mprnet import MPRNet, Widths
+from streamrestore.training.data import CropSampler, Degradation, read_folder
+from streamrestore.training.losses import restoration_loss
+from streamrestore.training.rain import random_rain
+
+DEGRADATIONS: dict[str, Degradation] = {"derain": random_rain}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that decides what the trained weights are, apart from the images."""
+
+    task: str
+    widths: Widths
+    crop: int
+    """Side of a training crop, in pixels."""
+    batch: int
+    steps: int
+    learning_rate: float
+    final_learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    gradient_clip: float
+    """Largest norm of the gradient."""
+    ema_decay: float
+    """Of the running average of the weights, which is what is shipped."""
+    seed: int
+
+    @classmethod
+    def from_toml(cls, path: Path) -> "Recipe":
+        """Read a recipe file.
+
+        Raises:
+            ConfigError: The file cannot be read, or a setting is missing or unknown.
+        """
+        try:
+            settings = tomllib.loads(path.read_text())
+            recipe = cls(**{**settings, "widths": Widths(**settings["widths"])})
+        except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path} is no training recipe: {error}") from error
+        if recipe.task not in DEGRADATIONS:
+            raise ConfigError(f"recipe {path} trains {recipe.task!r}; known tasks: {', '.join(DEGRADATIONS)}")
+        return recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is reported after a step."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    seconds: float
+    """Since this run began."""
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Linear warm-up, then half a cosine down to the final rate (section 4 of the paper)."""
+    if step < recipe.warmup_steps:
+        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
+    done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
+    span = recipe.learning_rate - recipe.final_learning_rate
+    return recipe.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class Trainer:
+    """One training run: network, optimiser, averaged weights and the stream of crops."""
+
+    def __init__(self, recipe: Recipe, images: list[Tensor], *, device: str = "cpu") -> None:
+        """Set up at step 0.
+
+        Args:
+            recipe: What to train.
+            images: Clean ``[3, H, W]`` uint8 images.
+            device: A torch device name; bfloat16 autocast is used on it.
+        """
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.step = 0
+        self._device = torch.device(device)
+        self.network = MPRNet(recipe.widths).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self._optimiser = torch.optim.AdamW(
+            self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        generator = torch.Generator().manual_seed(recipe.seed)
+        self._crops = CropSampler(images, recipe.crop, DEGRADATIONS[recipe.task], generator)
+
+    def train_step(self) -> float:
+        """One optimiser step; the loss."""
+        rate = learning_rate(self.recipe, self.step)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        degraded, clean = self._crops.batch(self.recipe.batch)
+        degraded = degraded.to(self._device, memory_format=torch.channels_last)
+        with torch.autocast(self._device.type, dtype=torch.bfloat16):
+            stages = self.network(degraded)
+        loss = restoration_loss(stages, clean.to(self._device))
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_clip)
+        self._optimiser.step()
+        self.step += 1
+        self._update_average()
+        return loss.item()
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.recipe.ema_decay, self.step / (self.step + 10))
+        for name, value in self.network.state_dict().items():
+            self.average[name].lerp_(value, 1 - decay)
+
+    def save(self, path: Path) -> None:
+        """Write everything needed to go on exactly from here, by write and rename."""
+        state = {
+            "recipe": asdict(self.recipe),
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "average": self.average,
+            "optimiser": self._optimiser.state_dict(),
+            "generator": self._crops.generator.get_state(),
+        }
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go on from what `save` wrote.
+
+        Raises:
+            ConfigError: The checkpoint was made by another recipe.
+        """
+        state = cast("dict[str, Any]", torch.load(path, map_location=self._device, weights_only=True))
+        if state["recipe"] != asdict(self.recipe):
+            raise ConfigError(
+                f"{path} belongs to another recipe; train into an empty folder, or restore the recipe it was begun with"
+            )
+        self.network.load_state_dict(state["network"])
+        self.average = state["average"]
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._crops.generator.set_state(state["generator"].cpu())
+        self.step = state["step"]
+
+
+def train(
+    recipe: Recipe,
+    folders: list[Path],
+    out: Path,
+    *,
+    device: str = "cpu",
+    save_every: int = 100,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Trainer:
+    """Train to the recipe's last step, going on from ``out/checkpoint.pt`` where there is one.
+
+    Args:
+        recipe: What to train.
+        folders: Where the clean images are.
+        out: Folder for ``checkpoint.pt`` and ``log.jsonl`` (one line per ``save_every`` steps).
+        device: A torch device name.
+        save_every: Steps between checkpoints.
+        report: Called after every step.
+
+    Returns:
+        The trainer after its last step; its ``average`` is what should be shipped.
+
+    Raises:
+        SourceError: The folders hold no usable image.
+        ConfigError: ``out`` holds a run of another recipe.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = out / "checkpoint.pt"
+    trainer = Trainer(recipe, read_folder(folders), device=device)
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+    began, losses = time.monotonic(), list[float]()
+    while trainer.step < recipe.steps:
+        rate = learning_rate(recipe, trainer.step)
+        losses.append(trainer.train_step())
+        progress = Progress(trainer.step, losses[-1], rate, time.monotonic() - began)
+        report(progress)
+        if trainer.step % save_every == 0 or trainer.step == recipe.steps:
+            trainer.save(checkpoint)
+            line = asdict(progress) | {"loss": sum(losses) / len(losses)}
+            with (out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(line) + "\n")
+            losses.clear()
+    return trainer
