@@ -13,9 +13,10 @@
     │   ├── DeviceMemoryError   retry with a smaller batch or plan
     │   ├── WorkerLostError     the worker died with the frames
     │   └── WorkerStartError    no worker could be started, or not in time
-    └── SinkError               encoding or muxing failed
-        ├── OutputError         the output exists or cannot be written
-        └── DiskFullError       no space left where the output goes
+    ├── SinkError               encoding or muxing failed
+    │   ├── OutputError         the output exists or cannot be written
+    │   └── DiskFullError       no space left where the output goes
+    └── StoppedError            the user asked to stop before the last frame
 
 A message says what came, what is allowed and what to do. Errors cross process borders, so
 each one is built from positional arguments and survives pickling.
@@ -76,3 +77,7 @@ class OutputError(SinkError):
 
 class DiskFullError(SinkError):
     """There is no space left where the output goes."""
+
+
+class StoppedError(StreamRestoreError):
+    """The user asked to stop before the last frame."""

@@ -106,6 +106,7 @@ class ChannelAttention(nn.Module):
         """Local-pooling window, (height, width); None takes the mean of the whole input."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, H, W]``, each channel times its weight."""
         mean = x.mean((-2, -1), keepdim=True) if self.window is None else window_mean(x, self.window)
         weight: Tensor = self.conv_du(mean)
         return x * weight
@@ -120,6 +121,7 @@ class CAB(nn.Module):
         self.body = nn.Sequential(_conv(channels, channels, 3), act, _conv(channels, channels, 3))
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, H, W]`` to the same shape."""
         out: Tensor = self.CA(self.body(x))
         return out + x
 
@@ -135,6 +137,7 @@ class Down(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, c_in, H, W]`` to ``[N, c_out, H/2, W/2]``."""
         out: Tensor = self.down(x)
         return out
 
@@ -153,6 +156,7 @@ class Up(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, c_in, H, W]`` to ``[N, c_out, 2H, 2W]``."""
         upsample, conv = self.up
         out: Tensor = upsample(conv(x))
         return out
@@ -213,6 +217,7 @@ class Decoder(nn.Module):
         self.up32 = Up(three, two)
 
     def forward(self, encoded: Levels) -> Levels:
+        """Decode an encoder's levels; the shapes stay theirs."""
         three = self.decoder_level3(encoded.three)
         two = self.decoder_level2(self.up32(three) + self.skip_attn2(encoded.two))
         one = self.decoder_level1(self.up21(two) + self.skip_attn1(encoded.one))
@@ -229,13 +234,14 @@ class SAM(nn.Module):
         self.conv3 = _conv(3, channels, 1)
 
     def image(self, features: Tensor, degraded: Tensor) -> Tensor:
-        """``[N, 3, H, W]`` restored image."""
+        """``[N, 3, H, W]`` restored image, in the dtype of the degraded one."""
         out: Tensor = self.conv2(features) + degraded
         return out
 
     def features(self, features: Tensor, image: Tensor) -> Tensor:
         """``[N, C, H, W]`` features for the next stage, gated by its own restored image."""
-        out: Tensor = self.conv1(features) * torch.sigmoid(self.conv3(image)) + features
+        mask = torch.sigmoid(self.conv3(image.to(features.dtype)))
+        out: Tensor = self.conv1(features) * mask + features
         return out
 
 
@@ -248,6 +254,7 @@ class ORB(nn.Module):
         self.body = nn.Sequential(*cabs, _conv(channels, channels, 3))
 
     def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, H, W]`` to the same shape."""
         out: Tensor = self.body(x)
         return out + x
 
@@ -270,12 +277,14 @@ class ORSNet(nn.Module):
         self.conv_enc3, self.conv_dec3 = _conv(one, channels, 1), _conv(one, channels, 1)
 
     def forward(self, x: Tensor, encoded: Levels, decoded: Levels) -> Tensor:
+        """``[N, C, H, W]`` to the same shape; encoded and decoded are stage 2's features."""
         x = self.orb1(x)
         x = x + self.conv_enc1(encoded.one) + self.conv_dec1(decoded.one)
         x = self.orb2(x)
         x = x + self.conv_enc2(self.up_enc1(encoded.two)) + self.conv_dec2(self.up_dec1(decoded.two))
         x = self.orb3(x)
-        return x + self.conv_enc3(self.up_enc2(encoded.three)) + self.conv_dec3(self.up_dec2(decoded.three))
+        out: Tensor = x + self.conv_enc3(self.up_enc2(encoded.three)) + self.conv_dec3(self.up_dec2(decoded.three))
+        return out
 
 
 def _split_width(x: Tensor) -> Tensor:
@@ -330,10 +339,13 @@ class MPRNet(nn.Module):
     def forward(self, image: Tensor, stages: Stages = 3) -> tuple[Tensor, ...]:
         """Restore a batch of images, computing no more than the stages asked for.
 
-        Quarters and halves go through as one batch, so all images share each launch.
+        Quarters and halves go through as one batch, so all images share each launch. Features
+        have the dtype of the weights; images keep their own, so that a float32 image loses
+        nothing when the weights are bfloat16.
 
         Args:
-            image: ``[N, 3, H, W]`` RGB in [0, 1]; H and W multiples of `SIZE_MULTIPLE`.
+            image: ``[N, 3, H, W]`` RGB in [0, 1], float32 or the dtype of the weights; H and W
+                multiples of `SIZE_MULTIPLE`.
             stages: How many stages to run. By arithmetic, stage 1 costs about a seventh of
                 the whole network and stages 1 and 2 about three tenths.
 
@@ -349,17 +361,19 @@ class MPRNet(nn.Module):
                 f"the network got {height}x{width} px; both must be multiples of {SIZE_MULTIPLE}: pad first"
             )
         halves = _split_height(image)
+        features = image.to(self.tail.weight.dtype)
+        feature_halves = _split_height(features)
 
-        encoded = self.stage1_encoder(self.shallow_feat1(_split_width(halves)))
+        encoded = self.stage1_encoder(self.shallow_feat1(_split_width(feature_halves)))
         encoded = Levels(*map(_join_width, encoded))
         decoded = self.stage1_decoder(encoded)
         restored = self.sam12.image(decoded.one, halves)
-        images = (_join_height(restored),)
+        images: tuple[Tensor, ...] = (_join_height(restored),)
         if stages == 1:
             return images
 
         gated = self.sam12.features(decoded.one, restored)
-        x = self.concat12(torch.cat((self.shallow_feat2(halves), gated), dim=1))
+        x = self.concat12(torch.cat((self.shallow_feat2(feature_halves), gated), dim=1))
         encoded = self.stage2_encoder(x, encoded, decoded)
         encoded = Levels(*map(_join_height, encoded))
         decoded = self.stage2_decoder(encoded)
@@ -369,7 +383,7 @@ class MPRNet(nn.Module):
             return images
 
         gated = self.sam23.features(decoded.one, restored)
-        x = self.concat23(torch.cat((self.shallow_feat3(image), gated), dim=1))
+        x = self.concat23(torch.cat((self.shallow_feat3(features), gated), dim=1))
         x = self.stage3_orsnet(x, encoded, decoded)
         return (*images, self.tail(x) + image)
 

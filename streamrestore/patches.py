@@ -67,16 +67,19 @@ def plan_axis(length: int, patch: int, margin: int) -> tuple[Span, ...]:
 
     Returns:
         Spans from first to last. The last starts at ``length - patch``, so it may read
-        pixels its neighbour also reads; it never keeps them twice.
+        pixels its neighbour also reads; it never keeps them twice. One patch as long as
+        the axis has no inner edge and needs no margin.
 
     Raises:
         PatchSizeError: The axis is shorter than a patch, or the margins leave no core.
     """
+    if length < patch:
+        raise PatchSizeError(f"an axis of {length} px is shorter than a patch of {patch} px")
+    if length == patch:
+        return (Span(0, 0, length),)
     step = patch - 2 * margin
     if margin < 0 or step <= 0:
         raise PatchSizeError(f"a margin of {margin} px leaves no core in a {patch} px patch: take larger patches")
-    if length < patch:
-        raise PatchSizeError(f"an axis of {length} px is shorter than a patch of {patch} px")
 
     last = length - patch
     starts = [*range(0, last, step), last]
@@ -89,9 +92,14 @@ def _multiple(length: int) -> int:
 
 
 def _patch_length(length: int, largest: int, smallest: int, margin: int) -> int:
-    """The smallest patch that needs no more patches than ``largest`` would."""
+    """The smallest patch, at least ``smallest``, that needs no more patches than ``largest`` would."""
     if length <= largest:
         return _multiple(length)
+    if largest <= 2 * margin:
+        raise PatchSizeError(
+            f"patches of {largest} px leave no core inside margins of {margin} px: "
+            f"ask for at least {_multiple(2 * margin + 1)} px"
+        )
     count = len(plan_axis(length, largest, margin))
     needed = -(-(length - 2 * margin) // count) + 2 * margin
     return min(largest, max(smallest, _multiple(needed)))
@@ -128,11 +136,6 @@ def plan_patches(
         size = (_multiple(frame[0]), _multiple(frame[1]))
     else:
         largest = _multiple(patch if patch is not None else int(crop * LARGEST_PATCH))
-        if largest <= 2 * margin:
-            raise PatchSizeError(
-                f"patches of {largest} px leave no core inside margins of {margin} px: "
-                f"ask for at least {_multiple(2 * margin + 1)} px"
-            )
         smallest = min(largest, _multiple(crop))
         size = (
             _patch_length(frame[0], largest, smallest, margin),

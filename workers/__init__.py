@@ -1,1 +1,7 @@
 """Pools of restorers: in this process, or as Ray actors. Only this package knows Ray."""
+
+from workers.contract import BuildRestorer, PoolState, RestorerPool
+from workers.opening import open_pool
+from workers.window import Window, plan_window
+
+__all__ = ["BuildRestorer", "PoolState", "RestorerPool", "Window", "open_pool", "plan_window"]

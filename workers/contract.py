@@ -35,10 +35,16 @@ class RestorerPool(Protocol):
     the caller does, by holding at most a window of futures.
     """
 
+    @property
+    def budget_bytes(self) -> int:
+        """What the chunks in flight and their results may hold together; for after `ready`."""
+        ...
+
     def ready(self, timeout_seconds: float) -> None:
         """Wait until every worker has loaded its weights.
 
         Raises:
+            ConfigError: The machine or the cluster cannot hold the workers that were asked for.
             WorkerStartError: A worker failed to start, or was not ready in time.
         """
         ...

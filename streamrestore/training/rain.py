@@ -36,7 +36,7 @@ MAX_TILT_DEGREES = 40
 
 
 def _uniform(low: float, high: float, generator: Generator) -> float:
-    return low + (high - low) * torch.rand((), generator=generator).item()
+    return low + (high - low) * float(torch.rand((), generator=generator))
 
 
 def streak(size: int, length: float, width: float, tilt: float, *, flat: bool) -> Tensor:

@@ -17,20 +17,21 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from streamrestore.checkpoint import Task
 from streamrestore.errors import ConfigError
 from streamrestore.mprnet import MPRNet, Widths
 from streamrestore.training.data import CropSampler, Degradation, read_folder
 from streamrestore.training.losses import restoration_loss
 from streamrestore.training.rain import random_rain
 
-DEGRADATIONS: dict[str, Degradation] = {"derain": random_rain}
+DEGRADATIONS: dict[Task, Degradation] = {"derain": random_rain}
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """All that decides what the trained weights are, apart from the images."""
 
-    task: str
+    task: Task
     widths: Widths
     crop: int
     """Side of a training crop, in pixels."""

@@ -1,0 +1,42 @@
+PYTHON ?= python3
+IN ?= demo/rainy.mp4
+TASK ?= derain
+
+BIN := .venv/bin
+STAMP := .venv/installed
+BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
+
+.PHONY: help demo test check bench clean
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 8
+
+demo: $(STAMP) ## restore the demo clip, or IN=my.mp4 with TASK=derain, into demo-out/
+	@$(BIN)/python demo/run.py "$(IN)" --task "$(TASK)"
+
+test: $(STAMP) ## run the tests
+	@$(BIN)/python -m pytest
+
+check: $(STAMP) ## lint, format, types and layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## run every benchmark in benchmarks/
+	@set -e; for script in $(BENCHMARKS); do echo "$$script"; $(BIN)/python $$script; done
+
+clean: ## remove what was built, tested and restored, and the virtual environment
+	rm -rf .venv demo-out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Touched last, so that an interrupted installation starts again.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "streamrestore needs Python 3.11 to 3.13, which '$(PYTHON)' is not;" \
+		"name one that is: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "Installing into .venv (once; PyTorch is large)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,87 @@
+"""What the user typed, as values; every refusal says what is allowed."""
+
+import re
+from collections.abc import Sequence
+
+from streamrestore.checkpoint import Task
+from streamrestore.errors import ConfigError
+
+TASKS: tuple[Task, ...] = ("derain", "deblur", "denoise")
+
+_CLOCK = re.compile(r"(?:(?:(?P<hours>\d+):)?(?P<minutes>\d+):)?(?P<seconds>\d+(?:\.\d+)?|\.\d+)")
+
+
+def parse_tasks(text: str | None) -> tuple[Task, ...]:
+    """``denoise,deblur`` to its tasks, in the order they are run.
+
+    Raises:
+        ConfigError: A task is missing, unknown or there twice.
+    """
+    allowed = f"give {', '.join(TASKS)}, or a chain of them such as denoise,deblur"
+    if not text:
+        raise ConfigError(f"what is to be done? -t names no task: {allowed}")
+    wanted = [part.strip().lower() for part in text.split(",")]
+    tasks = tuple(task for name in wanted for task in TASKS if task == name)
+    unknown = [name for name in wanted if name not in TASKS]
+    if unknown:
+        raise ConfigError(f"-t {unknown[0]!r} is no task: {allowed}")
+    if len(set(tasks)) < len(tasks):
+        raise ConfigError(f"-t {text} has a task twice: {allowed}")
+    return tasks
+
+
+def weights_per_task(tasks: Sequence[Task], weights: Sequence[str]) -> tuple[str | None, ...]:
+    """What ``--weights`` names for each task; None leaves the choice.
+
+    Raises:
+        ConfigError: There are more or fewer of them than tasks.
+    """
+    if not weights:
+        return (None,) * len(tasks)
+    if len(weights) != len(tasks):
+        raise ConfigError(
+            f"--weights was given {len(weights)} times for {len(tasks)} tasks: give it once for each, in their order"
+        )
+    return tuple(weights)
+
+
+def parse_time(option: str, text: str | None) -> float | None:
+    """``83.5``, ``1:23.5`` or ``00:01:23.5`` to seconds.
+
+    Raises:
+        ConfigError: It is no time.
+    """
+    if text is None:
+        return None
+    match = _CLOCK.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"{option} {text!r} is no time: give seconds, or HH:MM:SS.mmm")
+    return int(match["hours"] or 0) * 3600 + int(match["minutes"] or 0) * 60 + float(match["seconds"])
+
+
+def parse_patch(text: str) -> int | None:
+    """``auto`` to None, else pixels.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if text.lower() == "auto":
+        return None
+    if not text.isdecimal() or int(text) == 0:
+        raise ConfigError(f"--patch {text!r} is no size: give pixels such as 256, or auto")
+    return int(text)
+
+
+def parse_encoder_options(pairs: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """``key=value`` each.
+
+    Raises:
+        ConfigError: One has no ``=``, or no key.
+    """
+    options = list[tuple[str, str]]()
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise ConfigError(f"-e {pair!r} is no option: give KEY=VALUE, such as tune=film")
+        options.append((key, value))
+    return tuple(options)

@@ -1,0 +1,218 @@
+"""The command line: options become plans, errors become exit codes.
+
+Heavy modules are imported inside the commands, so that ``--help`` and ``--version`` answer at once.
+"""
+
+import logging
+import os
+import sys
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+# Idle threads of torch's pool would spin for the next piece of work, on cores that the decoder,
+# the encoder and other workers need: several times slower. It is read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.exit_codes import ExitCode, exit_code
+from pipelines.weights_cli import weights_app
+from streamrestore import __version__
+from streamrestore.errors import ConfigError, StreamRestoreError
+
+if TYPE_CHECKING:
+    from streamrestore.mprnet import Stages
+
+log = logging.getLogger(__name__)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Restore video: deblur, derain and denoise with MPRNet.",
+)
+app.add_typer(weights_app, name="weights")
+
+
+class PrecisionChoice(StrEnum):
+    """What ``--precision`` takes."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class ProgressChoice(StrEnum):
+    """What ``--progress`` takes."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    JSON = "json"
+    NONE = "none"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"streamrestore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def streamrestore(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Restore video: deblur, derain and denoise with MPRNet."""
+
+
+@app.command()
+def restore(
+    inputs: Annotated[list[Path] | None, typer.Argument(help="Video files, or folders of them.")] = None,
+    more_inputs: Annotated[list[Path] | None, typer.Option("-i", "--input", help="A further input.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="File, or folder for several inputs. Default: INPUT.TASK.EXT beside it."),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option("-t", "--task", help="derain, deblur, denoise, or a chain such as denoise,deblur.")
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option("--weights", help="Name (see: weights list) or file; once for each task of a chain."),
+    ] = None,
+    stages: Annotated[int, typer.Option(min=1, max=3, help="Stages of the network: 1 is fastest, 3 best.")] = 3,
+    local_pooling: Annotated[
+        bool, typer.Option("--local-pooling", help="Whole frames, attention pooled as in training (TLC); slower.")
+    ] = False,
+    strength: Annotated[float, typer.Option(min=0, max=1, help="Blend with the original: 0 keeps it.")] = 1.0,
+    devices: Annotated[str, typer.Option(help="auto, cpu, or GPU numbers such as 0,1.")] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Worker processes; 0 restores in this one, without Ray. Default: by devices."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join, as host:port.")
+    ] = None,
+    precision: Annotated[PrecisionChoice, typer.Option(case_sensitive=False)] = PrecisionChoice.AUTO,
+    patch: Annotated[str, typer.Option(help="Side of the largest patch in pixels, or auto.")] = "auto",
+    codec: Annotated[
+        str | None,
+        typer.Option("-c:v", "--codec", help="h264, hevc, av1, ffv1, prores, h264_nvenc, ... Default: by source."),
+    ] = None,
+    crf: Annotated[int | None, typer.Option("--crf", "-crf", help="Quality, lower is better. Default: 17.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", "-preset", help="Of the encoder. Default: medium.")] = None,
+    pix_fmt: Annotated[
+        str | None, typer.Option("--pix-fmt", "-pix_fmt", help="Another pixel format than the source's.")
+    ] = None,
+    encoder_options: Annotated[
+        list[str] | None, typer.Option("-e", "--encoder-option", metavar="KEY=VALUE", help="Any option of the encoder.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--ss", "-ss", metavar="TIME", help="Begin there: seconds or HH:MM:SS.mmm.")
+    ] = None,
+    stop: Annotated[str | None, typer.Option("--to", "-to", metavar="TIME", help="End there.")] = None,
+    overwrite: Annotated[bool, typer.Option("-y", help="Overwrite outputs.")] = False,
+    never_overwrite: Annotated[bool, typer.Option("-n", help="Never overwrite outputs (the default).")] = False,
+    progress: Annotated[ProgressChoice, typer.Option(case_sensitive=False)] = ProgressChoice.AUTO,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what was decided, and why.")] = False,
+) -> None:
+    """Restore video files: same streams, same times, restored pictures.
+
+    Several inputs go one after the other through the same warm workers.
+    """
+    from pipelines.arguments import parse_encoder_options, parse_patch, parse_tasks, parse_time, weights_per_task
+    from pipelines.file import FileOptions
+    from pipelines.outputs import plan_items
+    from pipelines.progress import make_reporter
+    from pipelines.restore import PoolOptions, restore_files, start_pool
+    from pipelines.signals import stop_on_signals
+    from streamrestore.devices import choose_devices, choose_precision, find_devices
+    from streamrestore.encoding import EncodingRequest
+    from streamrestore.weights import find_weights
+
+    if overwrite and never_overwrite:
+        raise ConfigError("-y and -n contradict each other: give one of them")
+    _set_up_logging(verbose=verbose)
+    tasks = parse_tasks(task)
+    items = plan_items([*(inputs or []), *(more_inputs or [])], output, tasks)
+    models = tuple(map(find_weights, tasks, weights_per_task(tasks, weights or [])))
+    choice = choose_devices(devices, find_devices())
+    chosen_precision, why = choose_precision(precision, choice)
+    options = FileOptions(
+        tasks=tasks,
+        crop=min(model.crop for model in models),
+        device=choice.kind,
+        patch=parse_patch(patch),
+        whole_frames=local_pooling,
+        encoding=EncodingRequest(codec, crf, preset, pix_fmt, parse_encoder_options(encoder_options or [])),
+        start_seconds=parse_time("--ss", start),
+        stop_seconds=parse_time("--to", stop),
+        overwrite=overwrite,
+    )
+    pool_options = PoolOptions(
+        models=models,
+        choice=choice,
+        precision=chosen_precision,
+        stages=_stages(stages),
+        local_pooling=local_pooling,
+        strength=strength,
+        workers=workers,
+        address=address,
+    )
+    log.info("devices: %s (%s)", ", ".join(device.label() for device in choice.devices), choice.reason)
+    log.info("precision: %s (%s)", chosen_precision, why)
+    for model in models:
+        log.info("weights: %s, SHA-256 %s, from %s", model.name, model.sha256, model.source)
+
+    with stop_on_signals() as request, make_reporter(progress, quiet=quiet) as reporter:
+        code = restore_files(items, options, partial(start_pool, pool_options), reporter, request)
+    if code is not ExitCode.DONE:
+        raise typer.Exit(code)
+
+
+@app.command()
+def devices(
+    request: Annotated[str, typer.Option("--devices", help="auto, cpu, or GPU numbers such as 0,1.")] = "auto",
+) -> None:
+    """Show what was found to compute on, what would be used, and why."""
+    from streamrestore.devices import choose_devices, choose_precision, default_workers, find_devices
+
+    found = find_devices()
+    choice = choose_devices(request, found)
+    precision, why = choose_precision("auto", choice)
+    table = Table("device", "name", "memory", "fast bfloat16", "used")
+    for device in found:
+        memory = f"{device.memory_bytes / 2**30:.1f} GiB"
+        used = "yes" if device in choice.devices else "no"
+        table.add_row(device.label(), device.name, memory, "yes" if device.bf16 else "no", used)
+    Console().print(table)
+    typer.echo(f"devices: {choice.reason}")
+    typer.echo(f"precision: {precision}, since {why}")
+    typer.echo(f"workers: {default_workers(choice)}")
+
+
+def _stages(number: int) -> "Stages":
+    # The option's own bounds leave these three.
+    return 1 if number == 1 else 2 if number == 2 else 3
+
+
+def _set_up_logging(*, verbose: bool) -> None:
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
+
+
+def main() -> None:
+    """Run the command line; the console script ``streamrestore``."""
+    try:
+        app()
+    except StreamRestoreError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)

@@ -1,0 +1,244 @@
+"""Frames through a pool of restorers and out again in order: the threads and the one queue.
+
+::
+
+    thread "read"                                      thread "write"
+    source.frames() -> chunk -> pool.submit --+        head.result() -> sink.write
+                                              |              ^
+                                              +-- futures ---+
+                                        bounded queue: the window
+
+The queue holds one future a chunk, in presentation order, so order is restored here and
+nowhere else, whatever order workers finish in. It is the only queue: when it is full the
+reader waits, so memory is bounded by the window however slow the slowest stage is. The
+calling thread reports progress and turns a stop request into a clean end.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+
+from streamrestore.errors import StoppedError
+from streamrestore.frame import Chunk, Frame, Planes, Restored, VideoFormat
+from streamrestore.patches import PatchPlan
+from workers.contract import RestorerPool
+
+_POLL_SECONDS = 0.1
+"""How long a blocked thread waits before it looks for a stop request again."""
+
+
+class FrameWriter(Protocol):
+    """Where restored frames go, in presentation order."""
+
+    def write(self, pts: int, duration: int, planes: Planes) -> None:
+        """Take one frame; times are in the source's time base."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StageLoad:
+    """Share of the elapsed time that each stage was busy, 0 to 1. The largest is the bottleneck."""
+
+    decode: float
+    restore: float
+    encode: float
+
+    def bottleneck(self) -> str:
+        """The name of the busiest stage."""
+        loads = {"decode": self.decode, "restore": self.restore, "encode": self.encode}
+        return max(loads, key=lambda stage: loads[stage])
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where one video stands."""
+
+    frames: int
+    """Frames written."""
+    elapsed_seconds: float
+    load: StageLoad
+
+    def frames_per_second(self) -> float:
+        """Average since the start."""
+        return self.frames / self.elapsed_seconds if self.elapsed_seconds > 0 else 0.0
+
+
+@dataclass(slots=True)
+class _Meter:
+    """Busy seconds of each stage; each field is written by one thread only."""
+
+    began: float = field(default_factory=time.monotonic)
+    counted_until: float = 0.0
+    """When the last chunk was written. Loads are shares of the time until then, because work on
+    chunks that are still under way is not counted yet."""
+    decode: float = 0.0
+    restore: float = 0.0
+    encode: float = 0.0
+    frames: int = 0
+
+    def progress(self, workers: int) -> Progress:
+        elapsed = time.monotonic() - self.began
+        counted = self.counted_until - self.began
+        share = 1 / counted if counted > 0 else 0.0
+        load = StageLoad(
+            min(1.0, self.decode * share),
+            min(1.0, self.restore * share / max(1, workers)),
+            min(1.0, self.encode * share),
+        )
+        return Progress(self.frames, elapsed, load)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """One chunk in the window: the times stay here while the planes travel."""
+
+    times: tuple[tuple[int, int], ...]
+    """(pts, duration) of each frame."""
+    result: "Future[Restored]"
+
+
+class FrameEngine:
+    """Restores one stream of frames. Made for one run."""
+
+    def __init__(
+        self,
+        pool: RestorerPool,
+        video: VideoFormat,
+        plan: PatchPlan,
+        *,
+        frames_per_chunk: int,
+        window: int,
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            pool: Where chunks are restored.
+            video: What all frames have in common.
+            plan: How they are cut.
+            frames_per_chunk: Frames that travel and are batched together.
+            window: Most chunks in flight, from decoder to encoder.
+        """
+        self._pool = pool
+        self._video = video
+        self._plan = plan
+        self._frames_per_chunk = frames_per_chunk
+        self._window: queue.Queue[_Pending | BaseException | None] = queue.Queue(window)
+        self._stop = threading.Event()
+        self._meter = _Meter()
+        self._failure: BaseException | None = None
+
+    def run(
+        self,
+        frames: Iterator[Frame],
+        sink: FrameWriter,
+        *,
+        stop: threading.Event,
+        report: Callable[[Progress], None],
+    ) -> Progress:
+        """Restore every frame and write it.
+
+        Args:
+            frames: In presentation order; read in a thread of its own.
+            sink: Written to in another thread.
+            stop: Set from outside to end early.
+            report: Called in this thread, several times a second.
+
+        Returns:
+            How it went, once the last frame is written.
+
+        Raises:
+            StoppedError: ``stop`` was set before the end.
+            StreamRestoreError: Whatever a stage raised, after every frame before it was written.
+        """
+        self._meter = _Meter()
+        reader = threading.Thread(target=self._read, args=(frames,), name="read", daemon=True)
+        writer = threading.Thread(target=self._write, args=(sink,), name="write", daemon=True)
+        reader.start()
+        writer.start()
+        while writer.is_alive():
+            writer.join(_POLL_SECONDS)
+            report(self._meter.progress(self._pool.state().workers))
+            if stop.is_set():
+                self._stop.set()
+        self._stop.set()
+        reader.join()
+        if self._failure is not None:
+            raise self._failure
+        return self._meter.progress(self._pool.state().workers)
+
+    def _read(self, frames: Iterator[Frame]) -> None:
+        """Decode, group and submit until the end; an error takes its place in the order."""
+        last: BaseException | None = None
+        try:
+            while (pending := self._next_chunk(frames)) is not None:
+                if not self._put(pending):
+                    pending.result.cancel()
+                    return
+        except BaseException as error:  # noqa: BLE001 - it is handed to the caller's thread, not swallowed
+            last = error
+        self._put(last)
+
+    def _next_chunk(self, frames: Iterator[Frame]) -> _Pending | None:
+        began = time.monotonic()
+        group = list(islice(frames, self._frames_per_chunk))
+        if not group:
+            return None
+        planes = tuple(np.stack(same) for same in zip(*(frame.planes for frame in group), strict=True))
+        self._meter.decode += time.monotonic() - began
+        times = tuple((frame.pts, frame.duration) for frame in group)
+        return _Pending(times, self._pool.submit(Chunk(self._video, self._plan, planes)))
+
+    def _put(self, item: _Pending | BaseException | None) -> bool:
+        """Queue an item, waiting while the window is full; False once the run is stopping."""
+        while not self._stop.is_set():
+            try:
+                self._window.put(item, timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def _write(self, sink: FrameWriter) -> None:
+        """Take results in order and write their frames, until the end or the first error."""
+        try:
+            while (item := self._get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                restored = self._result(item.result)
+                self._meter.restore += restored.seconds
+                began = time.monotonic()
+                for index, (pts, duration) in enumerate(item.times):
+                    sink.write(pts, duration, tuple(plane[index] for plane in restored.planes))
+                    self._meter.frames += 1
+                self._meter.counted_until = time.monotonic()
+                self._meter.encode += self._meter.counted_until - began
+        except BaseException as error:  # noqa: BLE001 - it is handed to the caller's thread, not swallowed
+            self._failure = error
+            self._stop.set()
+
+    def _get(self) -> _Pending | BaseException | None:
+        while True:
+            try:
+                return self._window.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                self._check_stop()
+
+    def _result(self, future: "Future[Restored]") -> Restored:
+        while True:
+            self._check_stop()
+            try:
+                return future.result(timeout=_POLL_SECONDS)
+            except TimeoutError:
+                if future.done():
+                    raise
+
+    def _check_stop(self) -> None:
+        if self._stop.is_set():
+            raise StoppedError("stopped before the last frame")

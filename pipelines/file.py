@@ -1,0 +1,162 @@
+"""One file to one file: everything is decided first, then restored, then renamed into place."""
+
+import os
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipelines.engine import FrameEngine, Progress
+from pipelines.outputs import Item, check_output, default_output, partial_path
+from pipelines.progress import Finished, Reporter
+from streamrestore.carry import CarryPlan, plan_carry
+from streamrestore.checkpoint import Task
+from streamrestore.devices import DeviceKind, patches_per_batch
+from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding
+from streamrestore.errors import ConfigError, DeviceMemoryError, PatchSizeError
+from streamrestore.patches import PatchPlan, plan_patches
+from streamrestore.sink import open_sink
+from streamrestore.source import Source, SourceInfo, Trim, open_source, plan_trim
+from workers import RestorerPool, plan_window
+
+
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """What was asked for, the same for every file of a run."""
+
+    tasks: tuple[Task, ...]
+    """The chain, for the output's name."""
+    crop: int
+    """Side of the training crops, the smallest of the chain, in pixels."""
+    device: DeviceKind
+    patch: int | None = None
+    """Side of the largest patch in pixels; None decides."""
+    whole_frames: bool = False
+    """Restore frames in one piece where ``patch`` does not say otherwise."""
+    encoding: EncodingRequest = AUTOMATIC
+    start_seconds: float | None = None
+    stop_seconds: float | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileJob:
+    """One file with everything decided; nothing was written yet."""
+
+    source: Source
+    output: Path
+    trim: Trim
+    encoding: Encoding
+    carry: CarryPlan
+    plan: PatchPlan
+    may_shrink: bool
+    """Whether smaller patches may be taken if memory runs out."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should read before work starts."""
+        return (*self.encoding.notes, *self.carry.warnings)
+
+
+def prepare_file(item: Item, options: FileOptions) -> FileJob:
+    """Open the input and decide everything about its restoration.
+
+    Raises:
+        ConfigError: What was asked for does not fit this file.
+        SourceError: The input cannot be read, or not be restored without loss.
+        OutputError: The output exists, cannot be written, or cannot hold what the input has.
+    """
+    source = open_source(item.source)
+    info = source.info
+    trim = plan_trim(info, options.start_seconds, options.stop_seconds)
+    if info.duration_seconds is not None and (options.start_seconds or 0) >= info.duration_seconds:
+        raise ConfigError(
+            f"--ss {options.start_seconds:g} is at or after the end of {item.source}, "
+            f"which lasts {info.duration_seconds:.3f} s"
+        )
+    encoding = plan_encoding(info, options.encoding, item.output.suffix if item.output else None)
+    output = item.output or default_output(item.source, options.tasks, encoding.suffix, item.folder)
+    check_output(item.source, output, overwrite=options.overwrite)
+    carry = plan_carry(info, encoding, trim)
+    whole = options.whole_frames and options.patch is None
+    plan = _plan(info, options, patch=options.patch, whole=whole)
+    return FileJob(source, output, trim, encoding, carry, plan, may_shrink=options.patch is None)
+
+
+def restore_file(
+    job: FileJob, options: FileOptions, pool: RestorerPool, reporter: Reporter, stop: threading.Event
+) -> Finished:
+    """Restore one file; its output appears complete, by one rename, or not at all.
+
+    If one patch does not fit the device's memory the file begins again with smaller patches,
+    so that every frame is restored under one plan.
+
+    Raises:
+        StoppedError: ``stop`` was set; nothing is left of the output.
+        StreamRestoreError: Something failed; nothing is left of the output.
+    """
+    for note in job.notes:
+        reporter.note(note)
+    partial = partial_path(job.output)
+    reporter.begin(job.source.info.path, job.output, _expected_frames(job.source.info, options))
+    try:
+        while True:
+            try:
+                progress = _restore(job, pool, reporter, stop, partial)
+                break
+            except DeviceMemoryError as error:
+                job = _shrunk(job, options, error)
+                height, width = job.plan.patch
+                reporter.note(f"{error}: beginning again with patches of {width}x{height} px")
+        _commit(partial, job.output)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Finished(job.source.info.path, job.output, progress.frames, progress.elapsed_seconds, progress.load)
+
+
+def _plan(info: SourceInfo, options: FileOptions, *, patch: int | None, whole: bool) -> PatchPlan:
+    size = (info.video.height, info.video.width)
+    plan = plan_patches(size, crop=options.crop, batch=1, patch=patch, whole=whole)
+    return replace(plan, batch=patches_per_batch(options.device, plan.patch))
+
+
+def _shrunk(job: FileJob, options: FileOptions, error: DeviceMemoryError) -> FileJob:
+    """The job with patches half as large; raises the error where there are none."""
+    if not job.may_shrink:
+        raise error
+    try:
+        plan = _plan(job.source.info, options, patch=max(job.plan.patch) // 2, whole=False)
+    except PatchSizeError:
+        raise error from None
+    if plan.patch == job.plan.patch:
+        raise error
+    return replace(job, plan=plan)
+
+
+def _restore(job: FileJob, pool: RestorerPool, reporter: Reporter, stop: threading.Event, partial: Path) -> Progress:
+    video = job.source.info.video
+    window = plan_window(max(1, pool.state().workers), video.frame_bytes(), pool.budget_bytes)
+    engine = FrameEngine(pool, video, job.plan, frames_per_chunk=window.frames_per_chunk, window=window.chunks)
+    with open_sink(partial, job.source.info, job.encoding, job.carry) as sink:
+        return engine.run(job.source.frames(job.trim), sink, stop=stop, report=reporter.update)
+
+
+def _expected_frames(info: SourceInfo, options: FileOptions) -> int | None:
+    """For the progress line only: headers may count packets that are never shown."""
+    if options.start_seconds is None and options.stop_seconds is None:
+        return info.estimated_frames
+    if info.duration_seconds is None or info.average_rate is None:
+        return None
+    stop = min(options.stop_seconds or info.duration_seconds, info.duration_seconds)
+    return round((stop - (options.start_seconds or 0)) * info.average_rate)
+
+
+def _commit(partial: Path, output: Path) -> None:
+    """Make the output appear under its name, complete and on the disk."""
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(output)
+    folder = os.open(output.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,94 @@
+"""Which files are restored, and what their results are called."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from streamrestore.errors import ConfigError, OutputError, SourceError
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"}
+    | {".ogv", ".ts", ".vob", ".webm", ".wmv"}
+)
+"""What is taken for a video in a folder; a file given by name may be called anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One file to restore."""
+
+    source: Path
+    output: Path | None
+    """As asked for; None puts it beside the input under `default_output`'s name."""
+    folder: Path | None = None
+    """Where the default name goes instead of beside the input."""
+
+
+def default_output(source: Path, tasks: Sequence[str], suffix: str, folder: Path | None) -> Path:
+    """``clip.mp4`` restored by derain becomes ``clip.derain.mp4``, beside it or in ``folder``."""
+    return (folder or source.parent) / f"{source.stem}.{'-'.join(tasks)}{suffix}"
+
+
+def plan_items(inputs: Sequence[Path], output: Path | None, tasks: Sequence[str]) -> tuple[Item, ...]:
+    """Turn what was asked for into one item per file, in the order they are restored.
+
+    Args:
+        inputs: Files and folders; a folder stands for the videos directly in it, sorted by
+            name, without earlier results of the same task.
+        output: A file for a single input, a folder for several, or None.
+        tasks: Names of the chain of tasks.
+
+    Raises:
+        ConfigError: There is no input, or several of them share one output file.
+        SourceError: A folder holds no video.
+    """
+    if not inputs:
+        raise ConfigError("no input was given; try: streamrestore restore INPUT -t derain")
+    files = [file for given in inputs for file in (_videos(given, tasks) if given.is_dir() else [given])]
+    files = list(dict.fromkeys(files))
+    as_folder = output is not None and (output.is_dir() or str(output).endswith("/") or not output.suffix)
+    if output is None or as_folder:
+        return tuple(Item(file, None, output) for file in files)
+    if len(files) > 1:
+        raise ConfigError(f"{len(files)} inputs cannot go into the one file {output}; give a folder: -o {output.stem}/")
+    return (Item(files[0], output),)
+
+
+def _videos(folder: Path, tasks: Sequence[str]) -> list[Path]:
+    ending = "." + "-".join(tasks)
+    found = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.stem.endswith(ending)
+    )
+    if not found:
+        known = " ".join(sorted(VIDEO_SUFFIXES))
+        raise SourceError(f"no video to restore in the folder {folder}; looked for {known}")
+    return found
+
+
+def check_output(source: Path, output: Path, *, overwrite: bool) -> None:
+    """Make sure that writing ``output`` is allowed and loses nothing; makes its folder.
+
+    Raises:
+        ConfigError: The output would replace the input.
+        OutputError: It exists and may not be overwritten, or its folder cannot be written.
+    """
+    if output.exists() and source.exists() and output.samefile(source):
+        raise ConfigError(f"{output} is the input itself; choose another output with -o")
+    if output.is_dir():
+        raise OutputError(f"{output} is a folder; name a file in it")
+    if output.exists() and not overwrite:
+        raise OutputError(f"{output} exists; overwrite it with -y, or choose another name with -o")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        probe = partial_path(output)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"cannot write in {output.parent}: {error.strerror}; choose another place with -o") from error
+
+
+def partial_path(output: Path) -> Path:
+    """What the output is called until it is complete: ``clip.mp4.partial``, in the same folder."""
+    return output.with_name(output.name + ".partial")

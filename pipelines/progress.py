@@ -1,0 +1,259 @@
+"""How progress is shown: a live line, plain lines, JSON lines, or nothing."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from pipelines.engine import Progress, StageLoad
+
+_PLAIN_SECONDS = 5.0
+"""Time between two plain lines: a log should stay readable."""
+
+_JSON_SECONDS = 0.5
+"""Time between two JSON lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What came of one file, for people and for machines."""
+
+    source: Path
+    output: Path
+    frames: int
+    elapsed_seconds: float
+    load: StageLoad
+
+
+class Reporter(Protocol):
+    """Shows what happens to each file. Used as a context manager around all of them."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def begin(self, source: Path, output: Path, frames: int | None) -> None:
+        """A file begins; ``frames`` is the expected number, if it is known."""
+        ...
+
+    def update(self, progress: Progress) -> None:
+        """Called several times a second while a file is restored."""
+        ...
+
+    def finish(self, finished: Finished) -> None:
+        """A file is done."""
+        ...
+
+    def fail(self, source: Path, message: str) -> None:
+        """A file failed."""
+        ...
+
+    def note(self, message: str) -> None:
+        """Something the user should know: a warning, or a stop on its way."""
+        ...
+
+
+def describe_load(load: StageLoad) -> str:
+    """``decode 12 % · restore 96 % · encode 41 %``: the largest is the bottleneck."""
+    return f"decode {load.decode:.0%} · restore {load.restore:.0%} · encode {load.encode:.0%}".replace("%", " %")
+
+
+def describe_finished(finished: Finished) -> str:
+    """One line for people."""
+    rate = finished.frames / finished.elapsed_seconds if finished.elapsed_seconds else 0.0
+    return (
+        f"{finished.output}: {finished.frames} frames in {finished.elapsed_seconds:.1f} s, {rate:.2f} fps "
+        f"({finished.load.bottleneck()} is the bottleneck: {describe_load(finished.load)})"
+    )
+
+
+class _Quiet:
+    """Errors only."""
+
+    def __init__(self) -> None:
+        self._errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def begin(self, source: Path, output: Path, frames: int | None) -> None:
+        pass
+
+    def update(self, progress: Progress) -> None:
+        pass
+
+    def finish(self, finished: Finished) -> None:
+        pass
+
+    def fail(self, source: Path, message: str) -> None:
+        self._errors.print(f"error: {message}", markup=False)
+
+    def note(self, message: str) -> None:
+        pass
+
+
+class _Plain(_Quiet):
+    """A line every few seconds on stderr, the result on stdout; right for logs."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._out = Console(highlight=False, soft_wrap=True)
+        self._frames: int | None = None
+        self._said = 0.0
+
+    def begin(self, source: Path, output: Path, frames: int | None) -> None:
+        self._frames, self._said = frames, self._clock()
+
+    def update(self, progress: Progress) -> None:
+        if self._clock() - self._said < _PLAIN_SECONDS:
+            return
+        self._said = self._clock()
+        rate = progress.frames_per_second()
+        count, ahead = f"{progress.frames}", ""
+        if self._frames:
+            count += f"/{self._frames}"
+            if rate:
+                ahead = f"eta {max(0.0, self._frames - progress.frames) / rate:.0f} s  "
+        self._errors.print(f"{count} frames  {rate:.2f} fps  {ahead}{describe_load(progress.load)}", markup=False)
+
+    def finish(self, finished: Finished) -> None:
+        self._out.print(describe_finished(finished), markup=False)
+
+    def note(self, message: str) -> None:
+        self._errors.print(message, markup=False)
+
+
+class _Live(_Plain):
+    """One line that is drawn again and again, for a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._task: TaskID | None = None
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed:.0f}/{task.fields[frames]} frames"),
+            TextColumn("{task.fields[rate]:.2f} fps"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[load]}"),
+            console=self._errors,
+            transient=True,
+        )
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def begin(self, source: Path, output: Path, frames: int | None) -> None:
+        self._end_task()
+        shown = str(frames) if frames else "?"
+        self._task = self._bar.add_task(source.name, total=frames, frames=shown, rate=0.0, load="starting")
+
+    def update(self, progress: Progress) -> None:
+        if self._task is not None:
+            rate = progress.frames_per_second()
+            load = describe_load(progress.load) if progress.frames else "starting"
+            self._bar.update(self._task, completed=progress.frames, rate=rate, load=load)
+
+    def finish(self, finished: Finished) -> None:
+        self._end_task()
+        super().finish(finished)
+
+    def fail(self, source: Path, message: str) -> None:
+        self._end_task()
+        super().fail(source, message)
+
+    def _end_task(self) -> None:
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
+
+
+class _Json(_Quiet):
+    """One JSON object a line on stdout, for programs; ``event`` says what it is."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._frames: int | None = None
+        self._said = 0.0
+
+    def begin(self, source: Path, output: Path, frames: int | None) -> None:
+        self._frames, self._said = frames, self._clock()
+        self._say(event="begin", source=str(source), output=str(output), frames_total=frames)
+
+    def update(self, progress: Progress) -> None:
+        if self._clock() - self._said < _JSON_SECONDS:
+            return
+        self._said = self._clock()
+        rate = progress.frames_per_second()
+        ahead = (self._frames - progress.frames) / rate if self._frames and rate else None
+        self._say(
+            event="progress",
+            frames=progress.frames,
+            frames_total=self._frames,
+            fps=round(rate, 3),
+            eta_seconds=None if ahead is None else round(max(0.0, ahead), 1),
+            **_load_fields(progress.load),
+        )
+
+    def finish(self, finished: Finished) -> None:
+        self._say(
+            event="done",
+            source=str(finished.source),
+            output=str(finished.output),
+            frames=finished.frames,
+            elapsed_seconds=round(finished.elapsed_seconds, 3),
+            **_load_fields(finished.load),
+        )
+
+    def fail(self, source: Path, message: str) -> None:
+        self._say(event="failed", source=str(source), error=message)
+        super().fail(source, message)
+
+    def note(self, message: str) -> None:
+        self._say(event="note", message=message)
+
+    def _say(self, **fields: str | float | None) -> None:
+        sys.stdout.write(json.dumps(fields) + "\n")
+        sys.stdout.flush()
+
+
+def _load_fields(load: StageLoad) -> dict[str, str | float]:
+    return {
+        "decode": round(load.decode, 3),
+        "restore": round(load.restore, 3),
+        "encode": round(load.encode, 3),
+        "bottleneck": load.bottleneck(),
+    }
+
+
+def make_reporter(mode: str, *, quiet: bool) -> Reporter:
+    """The reporter for ``auto`` (live on a terminal, else plain), ``plain``, ``json`` or ``none``."""
+    if quiet or mode == "none":
+        return _Quiet()
+    if mode == "json":
+        return _Json()
+    if mode == "auto" and Console(stderr=True).is_terminal:
+        return _Live()
+    return _Plain()

@@ -1,0 +1,38 @@
+"""Ctrl-C and SIGTERM: the first asks for a clean end, the second ends at once."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from pipelines.exit_codes import ExitCode
+
+
+@dataclass(slots=True)
+class StopRequest:
+    """Whether the user asked to stop, and how."""
+
+    event: threading.Event = field(default_factory=threading.Event)
+    code: ExitCode = ExitCode.INTERRUPTED
+    """The exit code that the signal asks for."""
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """While open, SIGINT and SIGTERM set the event; a second one raises KeyboardInterrupt."""
+    request = StopRequest()
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if request.event.is_set():
+            raise KeyboardInterrupt
+        request.code = ExitCode.TERMINATED if number == signal.SIGTERM else ExitCode.INTERRUPTED
+        request.event.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,168 @@
+"""Source planes to RGB for the network, and the network's change back onto the planes.
+
+The way back converts only the *residual* (what the network changed), with the linear part of
+the matrix, and adds it to the source's own samples, rounded once. So whatever the network
+leaves alone comes out bit for bit, in every matrix, range, depth and subsampling.
+
+Matrices and ranges are those of ITU-T H.273 sections 8.3 and 8.4. All arithmetic is float32.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from streamrestore.frame import ChromaLocation, Matrix, VideoFormat
+
+LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {
+    Matrix.BT601: (0.299, 0.114),
+    Matrix.BT709: (0.2126, 0.0722),
+    Matrix.BT2020_NCL: (0.2627, 0.0593),
+    Matrix.FCC: (0.30, 0.11),
+    Matrix.SMPTE240M: (0.212, 0.087),
+}
+"""(K_R, K_B) of each matrix, ITU-T H.273 table 4."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Quantisation:
+    """Code values: ``luma_zero + luma_scale * Y`` and ``chroma_zero + chroma_scale * C``."""
+
+    luma_zero: float
+    luma_scale: float
+    chroma_zero: float
+    chroma_scale: float
+    largest: int
+
+
+def _quantisation(video: VideoFormat) -> _Quantisation:
+    depth = video.pixels.depth
+    largest, middle, step = 2**depth - 1, 2.0 ** (depth - 1), 2.0 ** (depth - 8)
+    if video.full_range:
+        return _Quantisation(0, largest, middle, largest, largest)
+    return _Quantisation(16 * step, 219 * step, middle, 224 * step, largest)
+
+
+def _cosited(video: VideoFormat) -> tuple[bool, bool]:
+    """Whether chroma sits on a luma sample, (vertically, horizontally), or between them."""
+    location = video.chroma_location
+    return location is ChromaLocation.TOP_LEFT, location is not ChromaLocation.CENTER
+
+
+def _upsample(chroma: Tensor, axis: int, length: int, shift: int, cosited: bool) -> Tensor:
+    """Interpolate one axis linearly to ``length`` samples, honouring where chroma sits."""
+    if shift == 0:
+        return chroma
+    factor = 1 << shift
+    position = torch.arange(length, device=chroma.device, dtype=torch.float32)
+    if not cosited:
+        position = position - (factor - 1) / 2
+    position = (position / factor).clamp(0, chroma.shape[axis] - 1)
+    below = position.floor().long()
+    above = (below + 1).clamp(max=chroma.shape[axis] - 1)
+    shape = [1] * chroma.ndim
+    shape[axis] = length
+    weight = (position - below).view(shape)
+    return torch.lerp(chroma.index_select(axis, below), chroma.index_select(axis, above), weight)
+
+
+def _downsample(planes: Tensor, axis: int, shift: int, cosited: bool) -> Tensor:
+    """Average one axis of ``[N, 1, H, W]`` to the chroma grid, edges replicated.
+
+    Between samples the average is over the samples covered; on a sample it is a triangle
+    around it. Both weigh every luma sample alike.
+    """
+    if shift == 0:
+        return planes
+    factor = 1 << shift
+    count = -(-planes.shape[axis] // factor)
+    if cosited:
+        ramp = torch.arange(1, factor + 1, dtype=torch.float32, device=planes.device)
+        taps = torch.cat((ramp, ramp[:-1].flip(0))) / factor**2
+        before = factor - 1
+    else:
+        taps = torch.full((factor,), 1 / factor, device=planes.device)
+        before = 0
+    after = (count - 1) * factor + taps.numel() - before - planes.shape[axis]
+    if axis == 2:
+        padded = F.pad(planes, (0, 0, before, after), mode="replicate")
+        return F.conv2d(padded, taps.view(1, 1, -1, 1), stride=(factor, 1))
+    padded = F.pad(planes, (before, after, 0, 0), mode="replicate")
+    return F.conv2d(padded, taps.view(1, 1, 1, -1), stride=(1, factor))
+
+
+def to_rgb(planes: tuple[Tensor, ...], video: VideoFormat) -> Tensor:
+    """Convert a chunk's planes to what the network takes.
+
+    Args:
+        planes: ``[K, H, W]`` each, uint8 or uint16, as `Planes` orders them.
+        video: What the samples mean.
+
+    Returns:
+        ``[K, 3, H, W]`` float32 RGB in [0, 1], clamped; still gamma-coded, as networks are
+        trained. Grey gives three equal channels. On the planes' device.
+    """
+    code = _quantisation(video)
+    samples = [plane.to(torch.float32) for plane in planes]
+    luma = (samples[0] - code.luma_zero) / code.luma_scale
+    if video.pixels.model == "grey":
+        return luma.clamp(0, 1).unsqueeze(1).expand(-1, 3, -1, -1)
+    if video.pixels.model == "rgb":
+        green, blue, red = ((plane - code.luma_zero) / code.luma_scale for plane in samples)
+        return torch.stack((red, green, blue), dim=1).clamp(0, 1)
+
+    down, right = video.pixels.chroma_shift
+    vertical, horizontal = _cosited(video)
+    cb, cr = (
+        _upsample(
+            _upsample((plane - code.chroma_zero) / code.chroma_scale, 1, video.height, down, vertical),
+            2,
+            video.width,
+            right,
+            horizontal,
+        )
+        for plane in samples[1:]
+    )
+    k_r, k_b = LUMA_WEIGHTS[video.matrix]
+    red = luma + 2 * (1 - k_r) * cr
+    blue = luma + 2 * (1 - k_b) * cb
+    green = (luma - k_r * red - k_b * blue) / (1 - k_r - k_b)
+    return torch.stack((red, green, blue), dim=1).clamp(0, 1)
+
+
+def add_residual(
+    planes: tuple[Tensor, ...], residual: Tensor, video: VideoFormat, *, strength: float = 1.0
+) -> tuple[Tensor, ...]:
+    """Add the network's change to the source planes, rounded once.
+
+    Args:
+        planes: ``[K, H, W]`` each, uint8 or uint16, as `Planes` orders them.
+        residual: ``[K, 3, H, W]`` float32 RGB, the network's output minus its input, both
+            clamped to [0, 1].
+        video: What the samples mean.
+        strength: Factor on the residual; 0 keeps the source, 1 is the network's result.
+
+    Returns:
+        Planes of the same shapes and dtypes, clamped to [0, 2^depth - 1].
+    """
+    code = _quantisation(video)
+    red, green, blue = (residual * strength).unbind(1)
+    model = video.pixels.model
+    if model == "rgb":
+        changes = [green * code.luma_scale, blue * code.luma_scale, red * code.luma_scale]
+    else:
+        k_r, k_b = LUMA_WEIGHTS[video.matrix]
+        luma = k_r * red + (1 - k_r - k_b) * green + k_b * blue
+        changes = [luma * code.luma_scale]
+        if model == "yuv":
+            down, right = video.pixels.chroma_shift
+            vertical, horizontal = _cosited(video)
+            for primary, weight in ((blue, k_b), (red, k_r)):
+                chroma = ((primary - luma) / (2 * (1 - weight))).unsqueeze(1)
+                chroma = _downsample(_downsample(chroma, 2, down, vertical), 3, right, horizontal)
+                changes.append(chroma.squeeze(1) * code.chroma_scale)
+    return tuple(
+        (plane.to(torch.float32) + change).round().clamp(0, code.largest).to(plane.dtype)
+        for plane, change in zip(planes, changes, strict=True)
+    )

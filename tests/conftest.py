@@ -1,0 +1,35 @@
+"""What all tests share."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+# Tensors here are small: on a busy machine, threads would wait for each other ten times longer than they compute.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The reference data, which is not part of the project."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("STREAMRESTORE_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no reference data at {folder}; STREAMRESTORE_DATA names its folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One Ray of 2 CPUs and 2 GPUs that are not there; every pool opened meanwhile runs on it."""
+    import tests
+    from workers.cluster import Cluster
+    from workers.quiet_ray import ray
+
+    ray.cloudpickle.register_pickle_by_value(tests)  # type: ignore[no-untyped-call] # Ray's, without types
+    cluster = Cluster(address="local", cpus=2, gpus=(0, 1), store_bytes=200 << 20)
+    cluster.started.result(timeout=120)
+    yield
+    cluster.close()

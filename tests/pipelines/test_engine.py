@@ -1,0 +1,185 @@
+"""The engine: order, back-pressure, errors in their place, a clean stop."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.engine import FrameEngine, Progress, StageLoad
+from streamrestore.errors import DecodeError, DiskFullError, RestoreError, StoppedError
+from streamrestore.frame import ChromaLocation, Chunk, Frame, Matrix, PixelFormat, Planes, Restored, VideoFormat
+from streamrestore.patches import plan_patches
+from workers import PoolState
+
+VIDEO = VideoFormat(4, 4, PixelFormat("gray", "grey", 8), Matrix.BT709, True, ChromaLocation.LEFT)
+PLAN = plan_patches((4, 4), crop=8, batch=1)
+
+
+def frames(count: int, error: Exception | None = None) -> Iterator[Frame]:
+    for index in range(count):
+        yield Frame(index, index * 7 + 100, 7, (np.full((4, 4), index % 256, np.uint8),))
+    if error is not None:
+        raise error
+
+
+@dataclass
+class ScriptedPool:
+    """Answers when told to, in the order told; counts what is outstanding."""
+
+    delay: Callable[[int], float] = lambda _: 0.0
+    fail_at: int | None = None
+    submitted: int = 0
+    outstanding: int = 0
+    most_outstanding: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def submit(self, chunk: Chunk) -> "Future[Restored]":
+        future: Future[Restored] = Future()
+        with self.lock:
+            number = self.submitted
+            self.submitted += 1
+            self.outstanding += 1
+            self.most_outstanding = max(self.most_outstanding, self.outstanding)
+        threading.Timer(self.delay(number), self._answer, (number, chunk, future)).start()
+        return future
+
+    def _answer(self, number: int, chunk: Chunk, future: "Future[Restored]") -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        if number == self.fail_at:
+            future.set_exception(RestoreError("a scripted failure"))
+        else:
+            future.set_result(Restored(tuple(plane + 1 for plane in chunk.planes), 0.0))
+
+    @property
+    def budget_bytes(self) -> int:
+        return 1 << 30
+
+    def ready(self, timeout_seconds: float) -> None: ...
+
+    def state(self) -> PoolState:
+        return PoolState(1, 0, 0, 0, 0)
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class ListSink:
+    pool: ScriptedPool
+    delay_seconds: float = 0.0
+    error_at: int | None = None
+    written: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def write(self, pts: int, duration: int, planes: Planes) -> None:
+        if len(self.written) == self.error_at:
+            raise DiskFullError("no space left")
+        time.sleep(self.delay_seconds)
+        self.written.append((pts, duration, int(planes[0][0, 0])))
+        with self.pool.lock:
+            self.pool.outstanding -= 1
+
+
+def run(
+    pool: ScriptedPool,
+    sink: ListSink,
+    source: Iterator[Frame],
+    *,
+    frames_per_chunk: int = 1,
+    window: int = 4,
+    stop: threading.Event | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Progress:
+    engine = FrameEngine(pool, VIDEO, PLAN, frames_per_chunk=frames_per_chunk, window=window)
+    return engine.run(source, sink, stop=stop or threading.Event(), report=report)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    count=st.integers(0, 30),
+    frames_per_chunk=st.integers(1, 5),
+    window=st.integers(1, 8),
+    delays=st.lists(st.floats(0, 0.01), min_size=1, max_size=7),
+)
+def test_frames_leave_in_order_with_their_own_times(
+    count: int, frames_per_chunk: int, window: int, delays: list[float]
+) -> None:
+    pool = ScriptedPool(lambda number: delays[number % len(delays)])
+    sink = ListSink(pool)
+    progress = run(pool, sink, frames(count), frames_per_chunk=frames_per_chunk, window=window)
+    assert sink.written == [(index * 7 + 100, 7, index + 1) for index in range(count)]
+    assert progress.frames == count
+
+
+def test_a_slow_encoder_holds_the_decoder_back() -> None:
+    pool = ScriptedPool()
+    sink = ListSink(pool, delay_seconds=0.01)
+    run(pool, sink, frames(40), window=3)
+    # In the queue, in the writer's hand, and one that waits for room.
+    assert pool.most_outstanding <= 3 + 2
+
+
+def test_a_decoding_error_comes_after_every_frame_before_it() -> None:
+    pool = ScriptedPool(lambda number: 0.02 if number == 0 else 0.0)
+    sink = ListSink(pool)
+    with pytest.raises(DecodeError, match="broken"):
+        run(pool, sink, frames(5, DecodeError("broken")))
+    assert [value for _, _, value in sink.written] == [1, 2, 3, 4, 5]
+
+
+def test_a_failed_chunk_ends_the_run_after_the_frames_before_it() -> None:
+    pool = ScriptedPool(fail_at=3)
+    sink = ListSink(pool)
+    with pytest.raises(RestoreError, match="scripted"):
+        run(pool, sink, frames(100))
+    assert [value for _, _, value in sink.written] == [1, 2, 3]
+    assert pool.submitted < 100
+
+
+def test_a_full_disk_stops_the_decoder() -> None:
+    pool = ScriptedPool()
+    sink = ListSink(pool, error_at=2)
+    with pytest.raises(DiskFullError):
+        run(pool, sink, frames(10_000))
+    assert pool.submitted < 100
+
+
+def test_a_stop_request_ends_an_endless_source() -> None:
+    pool = ScriptedPool(lambda _: 0.001)
+    sink = ListSink(pool)
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    with pytest.raises(StoppedError):
+        run(pool, sink, frames(10_000_000), stop=stop)
+
+
+def test_a_stop_request_does_not_wait_for_a_worker_that_hangs() -> None:
+    pool = ScriptedPool(lambda _: 3600.0)
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    timers = threading.active_count()
+    with pytest.raises(StoppedError):
+        run(pool, ListSink(pool), frames(2), stop=stop)
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
+    assert threading.active_count() <= timers + 3
+
+
+def test_progress_is_reported_while_it_runs() -> None:
+    pool = ScriptedPool(lambda _: 0.01)
+    seen = list[Progress]()
+    run(pool, ListSink(pool, delay_seconds=0.02), frames(30), report=seen.append)
+    assert seen
+    assert [progress.frames for progress in seen] == sorted(progress.frames for progress in seen)
+    assert seen[-1].load.bottleneck() == "encode"
+
+
+def test_the_busiest_stage_is_the_bottleneck() -> None:
+    assert StageLoad(0.12, 0.96, 0.41).bottleneck() == "restore"
+    assert StageLoad(0.99, 0.5, 0.41).bottleneck() == "decode"

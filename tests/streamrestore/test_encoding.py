@@ -1,0 +1,171 @@
+"""The choice of container, codec and options: what is kept, what wins, what is refused in words."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding
+from streamrestore.errors import ConfigError, UnsupportedError
+from streamrestore.formats import ColourTags, video_format
+from streamrestore.source import SourceInfo
+from tests.clips import INFO
+
+
+def source(name: str, pix_fmt: str = "yuv420p", size: tuple[int, int] = (48, 64), transfer: int = 2) -> SourceInfo:
+    """What `open_source` would say of a file; ``size`` is (height, width)."""
+    tags = ColourTags(transfer=transfer)
+    containers = {".mkv": "matroska,webm", ".webm": "matroska,webm", ".ts": "mpegts", ".avi": "avi", ".flv": "flv"}
+    return replace(
+        INFO,
+        path=Path(name),
+        container=containers.get(Path(name).suffix, INFO.container),
+        tags=tags,
+        video=video_format(size[1], size[0], pix_fmt, tags, "h264"),
+        pixel_format_name=pix_fmt,
+    )
+
+
+def chosen(info: SourceInfo, request: EncodingRequest = AUTOMATIC, suffix: str | None = None) -> Encoding:
+    return plan_encoding(info, request, suffix)
+
+
+@pytest.mark.parametrize(
+    ("info", "suffix", "encoder"),
+    [
+        (source("a.mp4"), ".mp4", "libx264"),
+        (source("a.MP4"), ".MP4", "libx264"),
+        (source("a.mov"), ".mov", "libx264"),
+        (source("a.mkv"), ".mkv", "libx264"),
+        (source("a.ts"), ".ts", "libx264"),
+        (source("a.webm"), ".webm", "libsvtav1"),
+        (source("a.webm", "yuv444p"), ".webm", "libvpx-vp9"),
+        (source("a.webm", "yuv444p10le"), ".mkv", "ffv1"),
+        (source("a.avi"), ".mkv", "libx264"),
+        (source("a.flv"), ".mkv", "libx264"),
+        (source("a.3gp"), ".mkv", "libx264"),
+        (source("a"), ".mp4", "libx264"),
+        (source("a.mp4", "yuv420p10le"), ".mp4", "libx265"),
+        (source("a.mp4", "yuv422p12le"), ".mp4", "libx265"),
+        (source("a.mp4", transfer=16), ".mp4", "libx265"),
+        (source("a.mp4", transfer=18), ".mp4", "libx265"),
+        (source("a.mp4", size=(47, 64)), ".mp4", "libsvtav1"),
+        (source("a.mp4", "yuv420p10le", size=(48, 63)), ".mp4", "libsvtav1"),
+        (source("a.ts", size=(48, 63)), ".mkv", "libsvtav1"),
+        (source("a.mov", size=(48, 63)), ".mkv", "libsvtav1"),
+        (source("a.mp4", "yuv422p", size=(47, 64)), ".mp4", "libx264"),
+        (source("a.mp4", "yuv422p", size=(48, 63)), ".mkv", "ffv1"),
+        (source("a.mp4", "yuv420p12le", size=(47, 63)), ".mkv", "ffv1"),
+        (source("a.mp4", "yuv444p", size=(47, 63)), ".mp4", "libx264"),
+        (source("a.mp4", "yuv444p10le", size=(47, 63)), ".mp4", "libx265"),
+        (source("a.mp4", "gray"), ".mp4", "libx265"),
+        (source("a.mp4", "gbrp"), ".mp4", "libx265"),
+        (source("a.mp4", "rgb24"), ".mp4", "libx265"),
+        (source("a.mp4", "nv12"), ".mp4", "libx264"),
+        (source("a.mp4", "gbrp16le"), ".mkv", "ffv1"),
+        (source("a.mp4", "yuv440p"), ".mkv", "ffv1"),
+        (source("a.avi", "yuv411p"), ".mkv", "ffv1"),
+        (source("a.mkv", "yuv420p10le", size=(8, 8)), ".mkv", "libsvtav1"),
+    ],
+    ids=lambda value: f"{value.path.name}-{value.pixel_format_name}" if isinstance(value, SourceInfo) else str(value),
+)
+def test_defaults(info: SourceInfo, suffix: str, encoder: str) -> None:
+    encoding = chosen(info)
+    assert (encoding.suffix, encoding.encoder, encoding.pixels) == (suffix, encoder, info.video.pixels)
+    assert (".mkv" in " ".join(encoding.notes)) == (suffix == ".mkv" and info.path.suffix != ".mkv")
+    assert ("lossless and large" in " ".join(encoding.notes)) == (encoder == "ffv1")
+
+
+def test_hevc_is_named_as_apples_players_ask() -> None:
+    hevc = EncodingRequest(codec="hevc")
+    assert [chosen(source(name), hevc).codec_tag for name in ("a.mp4", "a.mov", "a.mkv", "a.ts")] == [
+        "hvc1",
+        "hvc1",
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("alias", "encoder"),
+    [
+        ("h264", "libx264"),
+        ("X264", "libx264"),
+        ("hevc", "libx265"),
+        ("x265", "libx265"),
+        ("av1", "libsvtav1"),
+        ("ffv1", "ffv1"),
+        ("vp9", "libvpx-vp9"),
+        ("h264_nvenc", "h264_nvenc"),
+    ],
+)
+def test_codecs_by_any_name(alias: str, encoder: str) -> None:
+    assert chosen(source("a.mkv"), EncodingRequest(codec=alias)).encoder == encoder
+
+
+def test_quality_preset_and_options_of_the_user_win() -> None:
+    request = EncodingRequest(crf=30, preset="slow", options=(("tune", "film"), ("crf", "31")))
+    assert dict(chosen(source("a.mp4"), request).options) == {"crf": "31", "preset": "slow", "tune": "film"}
+    av1 = chosen(source("a.mp4"), EncodingRequest(codec="av1", crf=40, preset="8"))
+    assert (dict(av1.options)["crf"], dict(av1.options)["preset"]) == ("40", "8")
+
+
+def test_thread_counts_stay_when_parameters_are_added() -> None:
+    request = EncodingRequest(codec="hevc", options=(("x265-params", "aq-mode=3"),))
+    assert dict(chosen(source("a.mp4"), request).options)["x265-params"].endswith("pools=4:frame-threads=2:aq-mode=3")
+
+
+def test_another_depth_only_if_asked() -> None:
+    encoding = chosen(source("a.mp4"), EncodingRequest(pixel_format_name="yuv420p10le"))
+    assert (encoding.pixels.name, encoding.encoder) == ("yuv420p10le", "libx265")
+    assert "converted from yuv420p to yuv420p10le, as asked" in encoding.notes
+
+
+@pytest.mark.parametrize(
+    ("info", "request_", "suffix", "message"),
+    [
+        (
+            source("a.mp4"),
+            AUTOMATIC,
+            ".avi",
+            r"\*\.avi cannot be written: take one of \.mp4, .*\.mkv holds every stream",
+        ),
+        (source("a.mp4"), AUTOMATIC, "", r"cannot be written: take one of"),
+        (source("a.mp4"), EncodingRequest(codec="h264"), ".webm", r"\.webm holds av1, vp9, not h264: name .* \.mkv"),
+        (source("a.mp4"), EncodingRequest(codec="ffv1"), ".mp4", r"\.mp4 holds .* not ffv1: name the output \.mkv"),
+        (source("a.mp4", "yuv440p"), AUTOMATIC, ".mp4", r"\.mp4 holds .* not ffv1: name the output \.mkv"),
+        (source("a.mp4"), EncodingRequest(codec="divx"), None, "no codec divx: take one of av1, avc, .*libx264"),
+        (source("a.mp4", "gbrp"), EncodingRequest(codec="h264"), None, "libx264 cannot take gbrp .*choose libx265 or"),
+        (source("a.mp4", size=(47, 63)), EncodingRequest(codec="hevc"), None, "needs a height divisible by 2 and a w"),
+        (source("a.mp4", size=(8, 8)), EncodingRequest(codec="hevc"), None, "at least 16 pixels a side"),
+        (
+            source("a.mp4"),
+            EncodingRequest(codec="prores"),
+            None,
+            "prores_ks cannot take yuv420p .* it takes yuv422p10le",
+        ),
+        (source("a.mp4"), EncodingRequest(crf=99), None, r"CRF of 99 is out of the range .* 0 \(best\) to 51"),
+        (source("a.mkv"), EncodingRequest(codec="ffv1", crf=5), None, "ffv1 has no CRF"),
+        (source("a.mkv"), EncodingRequest(codec="ffv1", preset="slow"), None, "ffv1 has no presets"),
+        (source("a.mp4"), EncodingRequest(preset="warp"), None, "libx264 has no preset warp: take one of ultrafast"),
+        (source("a.mp4"), EncodingRequest(options=(("crff", "1"),)), None, "libx264 has no option crff"),
+        (source("a.mp4"), EncodingRequest(pixel_format_name="nv12"), None, "nv12 cannot be written: take yuv420p"),
+        (source("a.mp4"), EncodingRequest(pixel_format_name="gbrp"), None, "yuv420p cannot become gbrp"),
+        (
+            source("a.mp4"),
+            EncodingRequest(codec="h264", pixel_format_name="yuv420p12le"),
+            None,
+            "choose libx265 or ffv1",
+        ),
+    ],
+)
+def test_what_cannot_be_put_together(
+    info: SourceInfo, request_: EncodingRequest, suffix: str | None, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        chosen(info, request_, suffix)
+
+
+def test_alpha_cannot_be_asked_for() -> None:
+    with pytest.raises(UnsupportedError, match="alpha"):
+        chosen(source("a.mkv"), EncodingRequest(pixel_format_name="yuva420p"))

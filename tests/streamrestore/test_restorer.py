@@ -1,0 +1,189 @@
+"""The restorer: identity, batches, seams, memory, precision."""
+
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from streamrestore.checkpoint import Model
+from streamrestore.devices import Precision
+from streamrestore.errors import DeviceMemoryError, RestoreError
+from streamrestore.frame import ChromaLocation, Chunk, Matrix, PixelFormat, Planes, VideoFormat
+from streamrestore.mprnet import Stages
+from streamrestore.patches import PatchPlan, plan_patches
+from streamrestore.restorer import Restorer, RestorerSettings
+from tests.networks import noise_planes, tiny_model
+
+CPU = RestorerSettings("cpu", Precision.FP32, threads=2)
+
+
+def video(
+    height: int = 45,
+    width: int = 70,
+    pixels: PixelFormat = PixelFormat("yuv420p", "yuv", 8, (1, 1)),  # noqa: B008 - frozen
+) -> VideoFormat:
+    return VideoFormat(width, height, pixels, Matrix.BT709, False, ChromaLocation.LEFT)
+
+
+def chunk(
+    form: VideoFormat, frames: int = 3, *, seed: int = 0, batch: int = 2, patch: int | None = 40, margin: int = 8
+) -> Chunk:
+    planes = noise_planes(form.plane_shapes(), frames, depth=form.pixels.depth, seed=seed)
+    plan = plan_patches((form.height, form.width), crop=32, batch=batch, patch=patch, margin=margin)
+    return Chunk(form, plan, cast("Planes", planes))
+
+
+def same(a: Planes, b: Planes) -> bool:
+    return all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        PixelFormat("yuv420p", "yuv", 8, (1, 1)),
+        PixelFormat("yuv422p10le", "yuv", 10, (0, 1)),
+        PixelFormat("yuv444p12le", "yuv", 12, (0, 0)),
+        PixelFormat("gbrp", "rgb", 8),
+        PixelFormat("gray", "grey", 8),
+    ],
+    ids=lambda pixels: pixels.name,
+)
+def test_an_identity_network_returns_the_source_bit_for_bit(pixels: PixelFormat, precision: Precision) -> None:
+    restorer = Restorer([tiny_model(scale=0)], replace(CPU, precision=precision))
+    given = chunk(video(pixels=pixels))
+    assert same(restorer.restore(given).planes, given.planes)
+
+
+def test_strength_zero_keeps_the_source_and_one_changes_it() -> None:
+    given = chunk(video())
+    nothing = Restorer([tiny_model()], replace(CPU, strength=0.0)).restore(given)
+    assert same(nothing.planes, given.planes)
+    assert not same(Restorer([tiny_model()], CPU).restore(given).planes, given.planes)
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
+def test_a_frame_does_not_depend_on_what_shares_its_batch(precision: Precision) -> None:
+    restorer = Restorer([tiny_model()], replace(CPU, precision=precision))
+    form = video()
+    together = chunk(form, frames=5, batch=4)
+    alone = [tuple(plane[i : i + 1] for plane in together.planes) for i in range(5)]
+    result = restorer.restore(together).planes
+    for index, planes in enumerate(alone):
+        single = restorer.restore(replace(together, planes=planes)).planes
+        assert same(single, tuple(plane[index : index + 1] for plane in result))
+
+
+@pytest.mark.parametrize("stages", [1, 2, 3])
+def test_a_patch_as_large_as_the_frame_is_the_network_itself(stages: Stages) -> None:
+    model = tiny_model()
+    form = VideoFormat(48, 40, PixelFormat("gbrp", "rgb", 8), Matrix.BT709, True, ChromaLocation.LEFT)
+    given = chunk(form, frames=1, patch=64)
+    result = Restorer([model], replace(CPU, stages=stages)).restore(given).planes
+    network = _network(model)
+    green, blue, red = (torch.from_numpy(plane).float() / 255 for plane in given.planes)
+    with torch.inference_mode():
+        wanted = network(torch.stack((red, green, blue), 1), stages)[-1].clamp(0, 1)
+    for plane, channel in zip(result, (1, 2, 0), strict=True):
+        assert np.abs(plane.astype(float) - wanted[:, channel].numpy() * 255).max() <= 0.5 + 1e-3
+
+
+def test_a_chain_is_one_residual_of_the_last_output() -> None:
+    models = [tiny_model(1), tiny_model(2)]
+    form = VideoFormat(48, 40, PixelFormat("gbrp", "rgb", 8), Matrix.BT709, True, ChromaLocation.LEFT)
+    given = chunk(form, frames=1, patch=64)
+    result = Restorer(models, CPU).restore(given).planes
+    green, blue, red = (torch.from_numpy(plane).float() / 255 for plane in given.planes)
+    image = torch.stack((red, green, blue), 1)
+    with torch.inference_mode():
+        for model in models:
+            image = _network(model)(image)[-1].clamp(0, 1)
+    assert np.abs(result[0].astype(float) - image[:, 1].numpy() * 255).max() <= 0.5 + 1e-3
+
+
+class _Blur(nn.Module):
+    """A 9x9 mean: what it sees of a pixel is well inside the margin."""
+
+    def forward(self, image: Tensor, stages: int) -> tuple[Tensor, ...]:
+        return (torch.nn.functional.avg_pool2d(image, 9, stride=1, padding=4, count_include_pad=False),)
+
+
+def test_patches_of_a_local_network_merge_to_the_whole_frame() -> None:
+    form = video(77, 99)
+    cut = chunk(form, patch=48, frames=2)
+    whole = replace(cut, plan=plan_patches((77, 99), crop=32, batch=1, whole=True))
+    assert len(cut.plan.spans()) > 1
+    restorer = Restorer([tiny_model()], CPU)
+    restorer._networks = [_Blur()]  # type: ignore[list-item]
+    a, b = restorer.restore(cut).planes, restorer.restore(whole).planes
+    # Padding differs below and right of the frame, where a whole frame needs more of it.
+    for x, y, edge in zip(a, b, (8, 4, 4), strict=True):
+        assert np.array_equal(x[:, :-edge, :-edge], y[:, :-edge, :-edge])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 9), (8, 8), (33, 50)])
+def test_tiny_and_odd_frames_are_restored(size: tuple[int, int]) -> None:
+    given = chunk(video(*size), frames=2)
+    result = Restorer([tiny_model()], CPU).restore(given).planes
+    assert [plane.shape for plane in result] == [plane.shape for plane in given.planes]
+
+
+class _MemoryLimit(nn.Module):
+    """Runs out of memory above a batch size, as a GPU does."""
+
+    def __init__(self, largest: int) -> None:
+        super().__init__()
+        self.largest = largest
+        self.tried = list[int]()
+
+    def forward(self, image: Tensor, stages: int) -> tuple[Tensor, ...]:
+        self.tried.append(image.shape[0])
+        if image.shape[0] > self.largest:
+            raise torch.OutOfMemoryError("out of memory")
+        return (image + 0.1,)
+
+
+def test_out_of_memory_halves_the_batch_and_loses_no_frame() -> None:
+    restorer = Restorer([tiny_model()], CPU)
+    given = chunk(video(), frames=3, batch=8)
+    limit = _MemoryLimit(2)
+    restorer._networks = [limit]  # type: ignore[list-item]
+    result = restorer.restore(given).planes
+    assert limit.tried[:3] == [8, 4, 2]
+    unlimited = Restorer([tiny_model()], CPU)
+    unlimited._networks = [_MemoryLimit(8)]  # type: ignore[list-item]
+    assert same(result, unlimited.restore(given).planes)
+    limit.tried.clear()
+    restorer.restore(given)
+    assert set(limit.tried) == {2}
+
+
+def test_one_patch_too_large_is_said_with_its_size() -> None:
+    restorer = Restorer([tiny_model()], CPU)
+    restorer._networks = [_MemoryLimit(0)]  # type: ignore[list-item]
+    with pytest.raises(DeviceMemoryError, match="one patch of 40x32 px"):
+        restorer.restore(chunk(video()))
+
+
+def test_a_result_that_is_not_finite_is_refused() -> None:
+    model = tiny_model()
+    broken = replace(model, tensors={**model.tensors, "tail.weight": model.tensors["tail.weight"] * 1e39})
+    with pytest.raises(RestoreError, match="not finite"):
+        Restorer([broken], CPU).restore(chunk(video()))
+
+
+def test_local_pooling_changes_nothing_within_its_windows() -> None:
+    given = chunk(video(48, 48), patch=48)
+    plain = Restorer([tiny_model(crop=32)], CPU).restore(given).planes
+    assert same(Restorer([tiny_model(crop=32)], replace(CPU, local_pooling=True)).restore(given).planes, plain)
+    larger = replace(given, plan=PatchPlan((48, 48), (48, 48), (48, 48), 8, 2))
+    narrow = Restorer([tiny_model(crop=8)], replace(CPU, local_pooling=True)).restore(larger).planes
+    assert not same(narrow, plain)
+
+
+def _network(model: Model) -> nn.Module:
+    restorer = Restorer([model], CPU)
+    return cast("nn.Module", restorer._networks[0])

@@ -1,0 +1,174 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import workers
+from streamrestore.errors import ConfigError, WorkerStartError
+from workers.cluster import Capacity, Cluster, Node, gpu_share, hidden_folder, workers_on
+
+PROJECT = Path(__file__).parents[2]
+
+
+def test_workers_that_fit_no_machine_are_refused_though_the_sum_would_do() -> None:
+    cluster = Capacity((Node(4, 0), Node(4, 2)), 1 << 30)
+    cluster.check(8, cpus=1, gpus=0)
+    cluster.check(2, cpus=4, gpus=0)
+    cluster.check(4, cpus=0, gpus=0.5)
+    with pytest.raises(
+        ConfigError, match=r"^1 workers with 5 CPUs and 0 GPUs .* the 2 machines have 8 CPUs and 2 GPUs"
+    ):
+        cluster.check(1, cpus=5, gpus=0)
+    with pytest.raises(ConfigError, match="room for 2: ask for fewer"):
+        cluster.check(3, cpus=1, gpus=1)
+
+
+@given(count=st.integers(1, 64), gpus=st.integers(1, 16))
+def test_equal_shares_of_gpus_hold_every_worker(count: int, gpus: int) -> None:
+    share = gpu_share(count, gpus)
+    assert 0 < share <= 1
+    assert (1 / share).is_integer() or abs(1 / share - round(1 / share)) < 1e-9
+    assert workers_on(Node(0, gpus), cpus=0, gpus=share) >= count
+    assert gpu_share(count, 0) == 0
+
+
+def test_a_ray_client_address_is_refused() -> None:
+    with pytest.raises(ConfigError, match="ray://head:10001 is a Ray Client address"):
+        Cluster(address="ray://head:10001")
+
+
+def test_another_distributions_workers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "__file__", "/elsewhere/workers/__init__.py")
+    with pytest.raises(
+        ConfigError, match=r"workers comes from /elsewhere, but streamrestore from .*environment of its"
+    ):
+        Cluster(address="local")
+
+
+def test_workers_import_from_the_working_directory_only_if_we_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["/usr/lib/python"])
+    assert hidden_folder() == str(tmp_path)
+    for folder in ("", str(tmp_path)):
+        monkeypatch.setattr(sys, "path", ["/usr/lib/python", folder])
+        assert hidden_folder() is None
+
+
+@pytest.mark.ray
+def test_a_connection_that_is_shared_is_not_ended(ray_cluster: None) -> None:
+    for _ in range(2):
+        cluster = Cluster()
+        assert cluster.started.result(60) == Capacity((Node(2, 2),), 200 << 20)
+        cluster.close()
+        cluster.close()
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+from pathlib import Path
+from tests.workers.fakes import Script, chunk_of, value_of
+from workers import open_pool
+
+stop = threading.Event()
+signal.signal(signal.SIGINT, lambda *_: stop.set())
+pool = open_pool(Script(seconds={1: 3.0}), workers=1)
+pool.ready(120)
+future = pool.submit(chunk_of(1))
+while not pool.state().busy:
+    pass
+os.killpg(0, signal.SIGINT)
+assert stop.wait(60)
+print(value_of(future.result(60).planes), pool.state().deaths)
+os.kill(pool.workers[0].pid, signal.SIGKILL)
+print(value_of(pool.submit(chunk_of(2)).result(60).planes), pool.state().deaths)
+pool.close()
+print(*Path.home().rglob("*"))
+"""
+
+
+@pytest.mark.ray
+def test_after_ctrl_c_the_frames_in_flight_are_finished_and_ray_says_not_a_word(tmp_path: Path) -> None:
+    """Also: no token is left in the home folder, which other clusters would then ask for."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED],
+        cwd=PROJECT,
+        env=environment | {"HOME": str(tmp_path)},
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == ["2 0", "3 1", ""]
+    assert done.returncode == 0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+JOINING = """
+import sys
+from tests.workers.fakes import Script, chunk_of, value_of
+from workers import open_pool
+
+pool = open_pool(Script(), workers=2)
+pool.ready(120)
+print(*[value_of(pool.submit(chunk_of(value)).result(60).planes) for value in range(3)])
+pool.close()
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_cluster_is_joined_by_its_address_and_left_running(tmp_path: Path) -> None:
+    port = free_port()
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "5" * 64,
+        "RAY_ADDRESS": f"127.0.0.1:{port}",
+        "PYTHONPATH": str(PROJECT),
+    }
+    options = [f"--port={port}", f"--temp-dir={tmp_path}", "--num-cpus=2", "--object-store-memory=100000000"]
+    options += ["--include-dashboard=false", "--disable-usage-stats", "--dashboard-agent-listen-port=0"]
+    ray_command = Path(sysconfig.get_path("scripts")) / "ray"
+    without_address = {name: value for name, value in environment.items() if name != "RAY_ADDRESS"}
+    with (tmp_path / "head.log").open("w") as log:
+        head = subprocess.Popen(
+            [ray_command, "start", "--head", "--block", *options], env=without_address, stdout=log, stderr=log
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while "--block" not in (tmp_path / "head.log").read_text():
+            assert time.monotonic() < deadline, (tmp_path / "head.log").read_text()
+            time.sleep(0.2)
+        for _ in range(2):
+            done = subprocess.run(
+                [sys.executable, "-c", JOINING],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=240,
+            )
+            assert (done.stdout, done.stderr, done.returncode) == ("1 2 3\n", "", 0)
+        assert head.poll() is None
+    finally:
+        head.send_signal(signal.SIGTERM)
+        head.wait(60)

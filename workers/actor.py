@@ -1,0 +1,77 @@
+"""RestorerActor: one process, one device, one restorer.
+
+Ray ships this class by value, because a worker's import path may hold another package of our
+name: see `RestorerActor.__init__`. Nothing of ours may be imported when the class is unpacked,
+so streamrestore is named in annotations only.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from workers.futures import SerialThread
+from workers.quiet_ray import ray
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from streamrestore.frame import Chunk, ChunkRestorer, Restored
+    from workers.contract import BuildRestorer
+
+
+class WorkerInfo(NamedTuple):
+    """Where a worker runs."""
+
+    pid: int
+    host: str
+    gpus: tuple[str, ...]
+    """Ids of the GPUs it was given, as CUDA counts them on that host; none on a CPU."""
+
+
+class RestorerActor:
+    """Holds a restorer and calls it from one thread.
+
+    Ray calls `restore` in several threads, so that one chunk is unpacked and another one's
+    result packed while a third computes; they take turns on the one thread that built the
+    restorer, as torch keeps settings and pools of threads for each thread it meets.
+    """
+
+    def __init__(self, build: tuple[ray.ObjectRef[BuildRestorer]], hidden_folder: str | None) -> None:
+        """Clean the import path, then start to build the restorer.
+
+        Args:
+            build: A reference to what builds the restorer, wrapped so that Ray does not unpack
+                it (and import streamrestore) before the path is clean.
+            hidden_folder: The driver's working directory, where the driver itself does not
+                import from it. Ray puts it before the installed packages, so a folder of the
+                user's that happens to be called ``workers`` or ``streamrestore`` would be
+                imported instead of ours.
+        """
+        sys.path[:] = [folder for folder in sys.path if folder != hidden_folder]
+        gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+        if not gpus:
+            # Ray leaves all GPUs visible to a worker that asked for none.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        self._info = WorkerInfo(os.getpid(), socket.gethostname(), tuple(gpus))
+        self._thread = SerialThread("restore")
+        self._restorer: Future[ChunkRestorer] = self._thread.submit(lambda: ray.get(build[0])())
+
+    def ready(self) -> WorkerInfo:
+        """Wait until the restorer is built.
+
+        Raises:
+            Exception: Whatever building it raised, in its own class.
+        """
+        self._restorer.result()
+        return self._info
+
+    def restore(self, chunk: Chunk) -> Restored:
+        """Restore a chunk.
+
+        Raises:
+            Exception: Whatever the restorer raised, in its own class.
+        """
+        return self._thread.submit(lambda: self._restorer.result().restore(chunk)).result()

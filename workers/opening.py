@@ -1,0 +1,44 @@
+"""open_pool: the one way to get a pool of restorers, on whatever there is."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from streamrestore.errors import ConfigError
+from workers.contract import BuildRestorer, RestorerPool
+from workers.inline import InlinePool
+
+
+def open_pool(
+    build: BuildRestorer,
+    *,
+    workers: int,
+    devices: Literal["cpu"] | Sequence[int] = "cpu",
+    threads: int = 1,
+    address: str | None = None,
+) -> RestorerPool:
+    """Open a pool; to be closed. Workers start in the background, see `RestorerPool.ready`.
+
+    Args:
+        build: Builds the restorer in each worker. In a worker process the device is ``cuda:0``
+            whatever GPU it was given, as it sees no other; inline it is the one in ``devices``.
+        workers: Processes of Ray; 0 restores in a thread of this process and needs no Ray.
+        devices: ``cpu``, or the GPUs to share out evenly, as CUDA counts them in this process.
+            A cluster that is joined gives its own GPUs, as many as are listed.
+        threads: CPU cores a CPU worker is to have; ``build`` sets its own number of threads.
+        address: Of a Ray cluster to join, see `workers.cluster.Cluster`.
+
+    Raises:
+        ConfigError: The request makes no sense, whatever the machine.
+    """
+    if workers < 0:
+        raise ConfigError(f"{workers} workers were asked for: give 0 for none but this process, or more")
+    if workers == 0:
+        return InlinePool(build)
+    # Not before it is needed: importing Ray takes half a second.
+    from workers.cluster import Cluster, gpu_share
+    from workers.pool import RayPool
+
+    if devices == "cpu":
+        return RayPool(build, cluster=Cluster(address=address), workers=workers, cpus=threads)
+    cluster = Cluster(address=address, gpus=devices)
+    return RayPool(build, cluster=cluster, workers=workers, cpus=0, gpus=gpu_share(workers, len(devices)))
