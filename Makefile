@@ -4,7 +4,7 @@ TASK ?= derain
 
 BIN := .venv/bin
 STAMP := .venv/installed
-BENCHMARKS := $(sort $(wildcard benchmarks/*.py))
+BENCHMARKS := $(sort $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
 
 .PHONY: help demo test check bench clean
 .DEFAULT_GOAL := help

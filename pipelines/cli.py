@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.exit_codes import ExitCode, exit_code
+from pipelines.train_cli import train_command
 from pipelines.weights_cli import weights_app
 from streamrestore import __version__
 from streamrestore.errors import ConfigError, StreamRestoreError
@@ -36,6 +37,7 @@ app = typer.Typer(
     help="Restore video: deblur, derain and denoise with MPRNet.",
 )
 app.add_typer(weights_app, name="weights")
+app.command("train")(train_command)
 
 
 class PrecisionChoice(StrEnum):

@@ -8,7 +8,7 @@ from pipelines.exit_codes import ExitCode, exit_code
 from pipelines.file import FileOptions, prepare_file, restore_file
 from pipelines.outputs import Item
 from pipelines.progress import Reporter
-from pipelines.signals import StopRequest
+from pipelines.signals import StopRequest, take_signals_back
 from streamrestore.checkpoint import Model
 from streamrestore.devices import CPU_THREADS, DeviceChoice, Precision, default_workers
 from streamrestore.errors import StoppedError, StreamRestoreError
@@ -93,6 +93,7 @@ def restore_files(
                 if pool is None:
                     pool = start_pool()
                     pool.ready(START_SECONDS)
+                    take_signals_back()
                 reporter.finish(restore_file(job, options, pool, reporter, request.event))
                 codes.append(ExitCode.DONE)
             except StoppedError:

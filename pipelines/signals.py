@@ -19,6 +19,16 @@ class StopRequest:
     """The exit code that the signal asks for."""
 
 
+def take_signals_back() -> None:
+    """Install this thread's Python handlers again; to be called in the main thread.
+
+    Ray puts a handler of its own below Python's when it starts, which would end the process at
+    SIGTERM with a stack trace.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.getsignal(number))
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
     """While open, SIGINT and SIGTERM set the event; a second one raises KeyboardInterrupt."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 if TYPE_CHECKING:
     from streamrestore.mprnet import Widths
@@ -30,7 +29,7 @@ def list_command() -> None:
     if not entries:
         typer.echo("No weights are at hand; import some: streamrestore weights import FILE")
         return
-    Console().print(_table(entries))
+    _show(entries)
 
 
 @weights_app.command("import")
@@ -48,8 +47,8 @@ def import_command(
     from streamrestore.weights import import_weights
 
     entry = import_weights(file, task=task, crop=crop, name=name)
-    Console().print(_table([entry]))
-    typer.echo(f"{entry.path}\nSHA-256 {entry.sha256}\nlicence: {entry.license}")
+    _show([entry])
+    typer.echo(f"SHA-256 {entry.sha256}\n{entry.path}")
 
 
 @weights_app.command("verify")
@@ -71,15 +70,15 @@ def verify_command() -> None:
         raise typer.Exit(1)
 
 
-def _table(entries: "list[WeightsEntry]") -> Table:
-    table = Table()
-    for heading in ("name", "task", "origin", "widths", "crop", "SHA-256"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("source", overflow="fold")
+def _show(entries: "list[WeightsEntry]") -> None:
+    """A table of what is short, then a line for each entry's long facts."""
+    table = Table("name", "task", "origin", "widths", "crop", "SHA-256")
     for entry in entries:
         crop, sha256 = f"{entry.crop} px", entry.sha256[:12]
-        table.add_row(entry.name, entry.task, entry.origin, _short(entry.widths), crop, sha256, Text(entry.source))
-    return table
+        table.add_row(entry.name, entry.task, entry.origin, _short(entry.widths), crop, sha256)
+    Console().print(table)
+    for entry in entries:
+        typer.echo(f"{entry.name}: {entry.source}; licence: {entry.license}")
 
 
 def _short(widths: "Widths") -> str:

@@ -74,7 +74,8 @@ _ENCODERS = {
         preset="medium",
         options={"x265-params": f"log-level=none:pools={ENCODER_THREADS}:frame-threads=2"},
         even=True,
-        smallest=16,
+        # Narrower pictures make it write beyond its buffers and bring the process down.
+        smallest=64,
     ),
     "libsvtav1": _Encoder(
         "av1",
@@ -94,7 +95,7 @@ _ENCODERS = {
         preset="2",
         options={"b": "0", "row-mt": "1", "tile-columns": "2"},
     ),
-    "ffv1": _Encoder("ffv1", options={"level": "3", "slicecrc": "1", "slices": "4", "g": "1"}),
+    "ffv1": _Encoder("ffv1", options={"level": "3", "slicecrc": "1", "g": "1"}),
     "prores_ks": _Encoder("prores", options={"vendor": "apl0"}, even=True),
     "h264_nvenc": _Encoder("h264", "cq", 19, presets=_NVENC_PRESETS, preset="p5", options=_NVENC_OPTIONS, even=True),
     "hevc_nvenc": _Encoder("hevc", "cq", 21, presets=_NVENC_PRESETS, preset="p5", options=_NVENC_OPTIONS, even=True),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from streamrestore.checkpoint import Model, build_network
 from streamrestore.color import add_residual, to_rgb
@@ -51,7 +51,7 @@ class Restorer:
         self._settings = settings
         self._device = torch.device(settings.device)
         self._batch_limit: int | None = None
-        self._networks = []
+        self._networks = list[nn.Module]()
         for model in models:
             network = build_network(model)
             network.use_local_pooling(model.crop if settings.local_pooling else None)
@@ -61,7 +61,8 @@ class Restorer:
                 if _out_of_memory(error):
                     raise DeviceMemoryError(f"the weights of {model.name} do not fit {settings.device}") from error
                 raise
-            self._networks.append(network.to(memory_format=torch.channels_last))
+            # torch takes a memory format alone, but does not say so in its types.
+            self._networks.append(network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
 
     @torch.inference_mode()
     def restore(self, chunk: Chunk) -> Restored:

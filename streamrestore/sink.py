@@ -49,6 +49,9 @@ class Sink:
         self._durations: dict[int, int] = {}
         self._reformatter = VideoReformatter()
         self._frames = 0
+        self._start = 0
+        self._stop = 0
+        self._first_dts: int | None = None
 
     def write(self, pts: int, duration: int, planes: Planes) -> None:
         """Encode one frame.
@@ -72,6 +75,8 @@ class Sink:
             frame.duration = duration
             frame.time_base = self._info.time_base
             self._durations[frame.pts] = duration
+            if not self._frames:
+                self._start = self._stop = frame.pts
             self._frames += 1
             self._mux(self._stream.encode(frame))
 

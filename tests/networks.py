@@ -29,7 +29,7 @@ class OffsetRestorer:
     offset: int = 0
 
     def restore(self, chunk: Chunk) -> Restored:
-        planes = tuple((plane + self.offset).astype(plane.dtype) for plane in chunk.planes)
+        planes = tuple(plane + plane.dtype.type(self.offset) for plane in chunk.planes)
         return Restored(planes, 0.001)
 
 

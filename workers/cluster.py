@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
@@ -17,12 +18,16 @@ import workers
 from streamrestore.errors import ConfigError, WorkerStartError
 from workers.futures import SerialThread
 from workers.quiet_ray import ray, ray_errors
+from workers.ray_failures import last_line
 
 STORE_BYTES = 4 << 30
 """Ray's object store on this machine, if there is room: a window of 4K frames for 8 GPUs."""
 
 LEAST_STORE_BYTES = 100 << 20
 """Ray refuses less than 75 MiB."""
+
+KNOCK_SECONDS = 10.0
+"""How long a cluster's head may take to accept a connection."""
 
 CLOSE_SECONDS = 30.0
 """How long closing waits for Ray; the processes die with ours in any case."""
@@ -164,19 +169,27 @@ def _start(cpus: int | None, gpus: tuple[int, ...], store_bytes: int) -> None:
             )
     except _CONNECT_ERRORS as error:
         raise WorkerStartError(
-            f"Ray could not be started on this machine: {error}; /tmp/ray/session_latest/logs may say why, "
+            f"Ray could not be started on this machine: {last_line(error)}; /tmp/ray/session_latest/logs may say why, "
             "and --workers 0 does without Ray"
         ) from error
 
 
 def _join(address: str) -> None:
     try:
+        if address != "auto":
+            _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except _CONNECT_ERRORS as error:
         raise WorkerStartError(
-            f"the Ray cluster at {address} could not be joined: {error}; check the address, and that "
+            f"the Ray cluster at {address} could not be joined: {last_line(error)}; check the address, and that "
             "RAY_AUTH_MODE and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) are those of the cluster"
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Raise where nobody listens: Ray would try for minutes, and say so on standard error."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
 @contextmanager

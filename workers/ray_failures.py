@@ -46,7 +46,7 @@ NOT_DEATHS = {
 def last_line(error: BaseException) -> str:
     """What went wrong, in one line: Ray's messages are tracebacks and reports of many lines."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return textwrap.shorten(lines[-1], 200, placeholder=" ...") if lines else type(error).__name__
+    return textwrap.shorten(lines[-1].rstrip("."), 200, placeholder=" ...") if lines else type(error).__name__
 
 
 def restorer_error(error: BaseException) -> BaseException:

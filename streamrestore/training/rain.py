@@ -54,9 +54,10 @@ def streak(size: int, length: float, width: float, tilt: float, *, flat: bool) -
     along = y * math.cos(tilt) + x * math.sin(tilt)
     across = x * math.cos(tilt) - y * math.sin(tilt)
     if flat:
-        return (width + 0.5 - across.abs()).clamp(0, 1) * (length / 2 + 0.5 - along.abs()).clamp(0, 1)
-    taper = (1 - (2 * along / length) ** 2).clamp(min=0)
-    return torch.exp(-0.5 * (across / width) ** 2) * taper
+        profile, taper = (width + 0.5 - across.abs()).clamp(0, 1), (length / 2 + 0.5 - along.abs()).clamp(0, 1)
+    else:
+        profile, taper = torch.exp(-0.5 * (across / width) ** 2), (1 - (2 * along / length) ** 2).clamp(min=0)
+    return torch.mul(profile, taper)
 
 
 def rain_layer(size: int, style: RainStyle, tilt: float, generator: Generator) -> Tensor:
@@ -73,7 +74,7 @@ def rain_layer(size: int, style: RainStyle, tilt: float, generator: Generator) -
     brightness = brightest * (1 - spread * torch.rand(size, size, generator=generator))
     seeds = torch.where(points, brightness, torch.zeros(()))
     layer = torch.fft.irfft2(torch.fft.rfft2(seeds) * torch.fft.rfft2(kernel), s=(size, size))
-    return layer.clamp(min=0)
+    return torch.clamp(layer, min=0)
 
 
 def rain(size: int, style: RainStyle, generator: Generator) -> Tensor:

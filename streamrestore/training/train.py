@@ -99,7 +99,8 @@ class Trainer:
         self.recipe = recipe
         self.step = 0
         self._device = torch.device(device)
-        self.network = MPRNet(recipe.widths).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # torch takes a memory format with a device, but does not say so in its types.
+        self.network: MPRNet = MPRNet(recipe.widths).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self._optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -118,7 +119,7 @@ class Trainer:
             stages = self.network(degraded)
         loss = restoration_loss(stages, clean.to(self._device))
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_clip)
         self._optimiser.step()
         self.step += 1

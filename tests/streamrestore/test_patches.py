@@ -1,5 +1,7 @@
 """Patch plans: cores tile the frame, margins are kept, patches waste little."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ def test_cores_tile_every_axis_with_their_margin(length: int, patch: int, margin
     spans = plan_axis(length, patch, margin)
     assert spans[0].keep_start == 0
     assert spans[-1].keep_stop == length
-    for span, following in zip(spans, spans[1:], strict=False):
+    for span, following in pairwise(spans):
         assert span.keep_stop == following.keep_start
         assert span.start + patch - span.keep_stop >= margin
         assert following.keep_start - following.start >= margin

@@ -117,7 +117,7 @@ def test_patches_of_a_local_network_merge_to_the_whole_frame() -> None:
     whole = replace(cut, plan=plan_patches((77, 99), crop=32, batch=1, whole=True))
     assert len(cut.plan.spans()) > 1
     restorer = Restorer([tiny_model()], CPU)
-    restorer._networks = [_Blur()]  # type: ignore[list-item]
+    restorer._networks = [_Blur()]
     a, b = restorer.restore(cut).planes, restorer.restore(whole).planes
     # Padding differs below and right of the frame, where a whole frame needs more of it.
     for x, y, edge in zip(a, b, (8, 4, 4), strict=True):
@@ -150,11 +150,11 @@ def test_out_of_memory_halves_the_batch_and_loses_no_frame() -> None:
     restorer = Restorer([tiny_model()], CPU)
     given = chunk(video(), frames=3, batch=8)
     limit = _MemoryLimit(2)
-    restorer._networks = [limit]  # type: ignore[list-item]
+    restorer._networks = [limit]
     result = restorer.restore(given).planes
     assert limit.tried[:3] == [8, 4, 2]
     unlimited = Restorer([tiny_model()], CPU)
-    unlimited._networks = [_MemoryLimit(8)]  # type: ignore[list-item]
+    unlimited._networks = [_MemoryLimit(8)]
     assert same(result, unlimited.restore(given).planes)
     limit.tried.clear()
     restorer.restore(given)
@@ -163,7 +163,7 @@ def test_out_of_memory_halves_the_batch_and_loses_no_frame() -> None:
 
 def test_one_patch_too_large_is_said_with_its_size() -> None:
     restorer = Restorer([tiny_model()], CPU)
-    restorer._networks = [_MemoryLimit(0)]  # type: ignore[list-item]
+    restorer._networks = [_MemoryLimit(0)]
     with pytest.raises(DeviceMemoryError, match="one patch of 40x32 px"):
         restorer.restore(chunk(video()))
 
@@ -186,4 +186,4 @@ def test_local_pooling_changes_nothing_within_its_windows() -> None:
 
 def _network(model: Model) -> nn.Module:
     restorer = Restorer([model], CPU)
-    return cast("nn.Module", restorer._networks[0])
+    return restorer._networks[0]

@@ -5,14 +5,16 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import workers
-from streamrestore.errors import ConfigError, WorkerStartError
+from streamrestore.errors import ConfigError
 from workers.cluster import Capacity, Cluster, Node, gpu_share, hidden_folder, workers_on
 
 PROJECT = Path(__file__).parents[2]
@@ -45,6 +47,13 @@ def test_a_ray_client_address_is_refused() -> None:
         Cluster(address="ray://head:10001")
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "head", "head:port"])
+def test_a_cluster_that_is_not_there_is_told_at_once(address: str) -> None:
+    program = f"from workers.cluster import Cluster; Cluster(address={address!r}).started.result(60)"
+    done = run(program, {})
+    assert f"WorkerStartError: the Ray cluster at {address} could not be joined: " in done.stderr
+
+
 def test_another_distributions_workers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "__file__", "/elsewhere/workers/__init__.py")
     with pytest.raises(
@@ -73,8 +82,27 @@ def test_a_connection_that_is_shared_is_not_ended(ray_cluster: None) -> None:
         cluster.close()
 
 
+def without_ray() -> dict[str, str]:
+    """The environment, without what it says of Ray."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+
+def run(program: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a program that imports the project, in a process group of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=PROJECT,
+        env=without_ray() | environment,
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
 INTERRUPTED = """
-import os, signal, sys, threading
+import os, signal, threading, time
 from pathlib import Path
 from tests.workers.fakes import Script, chunk_of, value_of
 from workers import open_pool
@@ -85,7 +113,7 @@ pool = open_pool(Script(seconds={1: 3.0}), workers=1)
 pool.ready(120)
 future = pool.submit(chunk_of(1))
 while not pool.state().busy:
-    pass
+    time.sleep(0.01)
 os.killpg(0, signal.SIGINT)
 assert stop.wait(60)
 print(value_of(future.result(60).planes), pool.state().deaths)
@@ -99,17 +127,7 @@ print(*Path.home().rglob("*"))
 @pytest.mark.ray
 def test_after_ctrl_c_the_frames_in_flight_are_finished_and_ray_says_not_a_word(tmp_path: Path) -> None:
     """Also: no token is left in the home folder, which other clusters would then ask for."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED],
-        cwd=PROJECT,
-        env=environment | {"HOME": str(tmp_path)},
-        start_new_session=True,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
+    done = run(INTERRUPTED, {"HOME": str(tmp_path)})
     assert done.stderr == ""
     assert done.stdout.splitlines() == ["2 0", "3 1", ""]
     assert done.returncode == 0
@@ -122,8 +140,9 @@ def free_port() -> int:
         return port
 
 
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5" * 64}
+
 JOINING = """
-import sys
 from tests.workers.fakes import Script, chunk_of, value_of
 from workers import open_pool
 
@@ -134,41 +153,43 @@ pool.close()
 """
 
 
+@pytest.fixture
+def head_address() -> Iterator[str]:
+    """A cluster of one machine that asks for the token in `TOKEN`."""
+    # Not in tmp_path: the names of Ray's sockets would be too long.
+    with TemporaryDirectory(prefix="ray-") as folder:
+        port = free_port()
+        options = [f"--port={port}", f"--temp-dir={folder}", "--num-cpus=2", "--object-store-memory=100000000"]
+        options += ["--include-dashboard=false", "--dashboard-agent-listen-port=0"]
+        log = Path(folder) / "head.log"
+        with log.open("w") as output:
+            command = [f"{sysconfig.get_path('scripts')}/ray", "start", "--head", "--block", *options]
+            head = subprocess.Popen(command, env=without_ray() | TOKEN, stdout=output, stderr=output)
+        try:
+            deadline = time.monotonic() + 120
+            while "--block" not in log.read_text():
+                assert head.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.2)
+            yield f"127.0.0.1:{port}"
+            assert head.poll() is None, "the cluster was ended"
+        finally:
+            head.send_signal(signal.SIGTERM)
+            head.wait(60)
+
+
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_cluster_is_joined_by_its_address_and_left_running(tmp_path: Path) -> None:
-    port = free_port()
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": "5" * 64,
-        "RAY_ADDRESS": f"127.0.0.1:{port}",
-        "PYTHONPATH": str(PROJECT),
-    }
-    options = [f"--port={port}", f"--temp-dir={tmp_path}", "--num-cpus=2", "--object-store-memory=100000000"]
-    options += ["--include-dashboard=false", "--disable-usage-stats", "--dashboard-agent-listen-port=0"]
-    ray_command = Path(sysconfig.get_path("scripts")) / "ray"
-    without_address = {name: value for name, value in environment.items() if name != "RAY_ADDRESS"}
-    with (tmp_path / "head.log").open("w") as log:
-        head = subprocess.Popen(
-            [ray_command, "start", "--head", "--block", *options], env=without_address, stdout=log, stderr=log
-        )
-    try:
-        deadline = time.monotonic() + 60
-        while "--block" not in (tmp_path / "head.log").read_text():
-            assert time.monotonic() < deadline, (tmp_path / "head.log").read_text()
-            time.sleep(0.2)
-        for _ in range(2):
-            done = subprocess.run(
-                [sys.executable, "-c", JOINING],
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=240,
-            )
-            assert (done.stdout, done.stderr, done.returncode) == ("1 2 3\n", "", 0)
-        assert head.poll() is None
-    finally:
-        head.send_signal(signal.SIGTERM)
-        head.wait(60)
+def test_a_cluster_is_joined_by_its_address_and_left_running(head_address: str) -> None:
+    for _ in range(2):
+        done = run(JOINING, TOKEN | {"RAY_ADDRESS": head_address})
+        assert (done.stdout, done.stderr, done.returncode) == ("1 2 3\n", "", 0)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_cluster_that_does_not_know_us_is_told_with_what_to_do(head_address: str) -> None:
+    done = run(JOINING, {"RAY_ADDRESS": head_address})
+    assert f"WorkerStartError: the Ray cluster at {head_address} could not be joined" in done.stderr
+    assert "RAY_AUTH_MODE" in done.stderr
+    assert done.returncode == 1

@@ -1,0 +1,140 @@
+"""Training: the loss is the paper's, it falls, and a run goes on exactly where it was stopped."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from streamrestore.checkpoint import build_network, read_checkpoint
+from streamrestore.errors import ConfigError, SourceError
+from streamrestore.training.data import CropSampler, read_folder, read_image
+from streamrestore.training.export import export
+from streamrestore.training.losses import charbonnier, laplacian, restoration_loss
+from streamrestore.training.rain import random_rain
+from streamrestore.training.train import Recipe, Trainer, learning_rate, train
+from tests.clips import png
+from tests.networks import TINY
+
+RECIPE = Recipe(
+    task="derain",
+    widths=TINY,
+    crop=32,
+    batch=2,
+    steps=30,
+    learning_rate=2e-3,
+    final_learning_rate=1e-6,
+    warmup_steps=3,
+    weight_decay=0.0,
+    gradient_clip=1.0,
+    ema_decay=0.9,
+    seed=1,
+)
+
+
+def pictures() -> list[torch.Tensor]:
+    ramp = torch.arange(48)
+    return [((ramp[:, None] * k + ramp[None, :] * 2) % 256).to(torch.uint8).expand(3, -1, -1) for k in (1, 3)]
+
+
+def test_charbonnier_is_the_papers_formula() -> None:
+    a, b = torch.tensor([0.0, 0.5]), torch.tensor([0.0, 0.2])
+    wanted = ((1e-3**2) ** 0.5 + (0.3**2 + 1e-3**2) ** 0.5) / 2
+    assert charbonnier(a, b).item() == pytest.approx(wanted)
+
+
+def test_the_laplacian_sees_edges_and_no_flat_area() -> None:
+    flat = torch.full((1, 3, 16, 16), 0.7)
+    # At its border the replicated padding repeats kept samples; inside, nothing may remain.
+    assert laplacian(flat)[..., 3:-3, 3:-3].abs().max() < 1e-6
+    edge = torch.zeros(1, 1, 16, 16)
+    edge[..., 8:] = 1
+    assert laplacian(edge).abs().max() > 0.2
+
+
+def test_every_stage_counts() -> None:
+    target = torch.zeros(1, 3, 8, 8)
+    good, bad = torch.zeros(1, 3, 8, 8), torch.ones(1, 3, 8, 8)
+    losses = [restoration_loss(stages, target) for stages in ((bad, good, good), (good, good, bad))]
+    assert losses[0].item() == pytest.approx(losses[1].item())
+    assert losses[0] > 0.9
+
+
+def test_the_rate_warms_up_and_falls_to_its_end() -> None:
+    rates = [learning_rate(RECIPE, step) for step in range(RECIPE.steps)]
+    assert rates.index(max(rates)) in (2, 3)
+    assert max(rates) == pytest.approx(RECIPE.learning_rate)
+    assert learning_rate(RECIPE, RECIPE.steps) == pytest.approx(RECIPE.final_learning_rate)
+
+
+def test_the_loss_falls_on_what_it_is_shown() -> None:
+    trainer = Trainer(RECIPE, pictures())
+    losses = [trainer.train_step() for _ in range(30)]
+    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+
+
+def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
+    whole = Trainer(RECIPE, pictures())
+    for _ in range(4):
+        whole.train_step()
+    first = Trainer(RECIPE, pictures())
+    for _ in range(2):
+        first.train_step()
+    first.save(tmp_path / "checkpoint.pt")
+    second = Trainer(RECIPE, pictures())
+    second.load(tmp_path / "checkpoint.pt")
+    for _ in range(2):
+        second.train_step()
+    assert second.step == whole.step
+    assert all(torch.equal(value, second.average[name]) for name, value in whole.average.items())
+
+
+def test_a_run_of_another_recipe_is_not_continued(tmp_path: Path) -> None:
+    Trainer(RECIPE, pictures()).save(tmp_path / "checkpoint.pt")
+    other = Trainer(replace(RECIPE, learning_rate=1e-3), pictures())
+    with pytest.raises(ConfigError, match="another recipe"):
+        other.load(tmp_path / "checkpoint.pt")
+
+
+def test_a_run_writes_a_log_and_weights_that_load(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(png())
+    recipe = replace(RECIPE, steps=4, crop=16)
+    trainer = train(recipe, [tmp_path / "images"], tmp_path / "run", save_every=2)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4]
+    path = export(recipe, trainer.average, tmp_path / "run", "tiny")
+    model = read_checkpoint(path)
+    assert (model.task, model.crop, model.widths) == ("derain", 16, TINY)
+    image = torch.rand(1, 3, 16, 16)
+    trainer.network.load_state_dict(trainer.average)
+    assert torch.allclose(build_network(model)(image)[-1], trainer.network(image)[-1], atol=1e-5)
+    again = train(recipe, [tmp_path / "images"], tmp_path / "run")
+    assert again.step == 4
+
+
+def test_images_are_read_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    image = read_image(tmp_path / "a.png")
+    assert image.shape == (3, 16, 16)
+    assert (image == 128).all()
+
+
+def test_folders_without_usable_images_are_said(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no image below"):
+        read_folder([tmp_path])
+    (tmp_path / "a.png").write_text("no picture")
+    with pytest.raises(SourceError, match=r"a\.png is no picture"):
+        read_folder([tmp_path])
+    with pytest.raises(SourceError, match="at least 64x64"):
+        CropSampler(pictures(), 64, random_rain, torch.Generator())
+
+
+def test_a_recipe_with_a_mistake_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text('task = "derain"\nspeed = 3\n[widths]\nn_feat = 8\n')
+    with pytest.raises(ConfigError, match="is no training recipe"):
+        Recipe.from_toml(path)
+    shipped = Path(__file__).parents[3] / "recipes" / "derain-compact.toml"
+    assert Recipe.from_toml(shipped).widths.n_feat == 16
