@@ -62,6 +62,11 @@ class Reporter(Protocol):
         ...
 
 
+def describe_progress(progress: Progress) -> str:
+    """The stages' loads, once there is something to say."""
+    return describe_load(progress.load) if progress.frames else "the first frames are on their way"
+
+
 def describe_load(load: StageLoad) -> str:
     """``decode 12 % · restore 96 % · encode 41 %``: the largest is the bottleneck."""
     return f"decode {load.decode:.0%} · restore {load.restore:.0%} · encode {load.encode:.0%}".replace("%", " %")
@@ -129,7 +134,7 @@ class _Plain(_Quiet):
             count += f"/{self._frames}"
             if rate:
                 ahead = f"eta {max(0.0, self._frames - progress.frames) / rate:.0f} s  "
-        self._errors.print(f"{count} frames  {rate:.2f} fps  {ahead}{describe_load(progress.load)}", markup=False)
+        self._errors.print(f"{count} frames  {rate:.2f} fps  {ahead}{describe_progress(progress)}", markup=False)
 
     def finish(self, finished: Finished) -> None:
         self._out.print(describe_finished(finished), markup=False)
@@ -172,7 +177,7 @@ class _Live(_Plain):
     def update(self, progress: Progress) -> None:
         if self._task is not None:
             rate = progress.frames_per_second()
-            load = describe_load(progress.load) if progress.frames else "starting"
+            load = describe_progress(progress)
             self._bar.update(self._task, completed=progress.frames, rate=rate, load=load)
 
     def finish(self, finished: Finished) -> None:

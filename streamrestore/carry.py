@@ -56,9 +56,9 @@ class CarryPlan:
     """Source streams copied packet by packet."""
     attached: tuple[int, ...] = ()
     """Cover art that becomes an attached file."""
-    start_clock: int = 1000
-    """Ticks a second of the coarsest clock in which every stream's start is exact; mp4 and mov
-    keep starts by a clock of the whole file."""
+    file_clock: int = 1000
+    """Ticks a second of the coarsest clock in which the video's times and the start of every other
+    stream are exact; mp4 and mov keep starts and lengths by one clock for the whole file."""
     keyed_tags: bool = False
     """Whether mp4 and mov must list the tags by name, since their usual atoms know only some."""
     warnings: tuple[str, ...] = ()
@@ -80,9 +80,7 @@ def plan_carry(info: SourceInfo, encoding: Encoding, trim: Trim = WHOLE) -> Carr
     copied: list[int] = []
     attached: list[int] = []
     refused: list[StreamInfo] = []
-    warnings = [f"{lost} cannot be written again and will be lost" for lost in info.lost_side_data]
-    if info.display_matrix is not None and encoding.container == "mpegts":
-        warnings.append(f"{encoding.suffix} cannot hold the rotation: the picture will be shown as it is coded")
+    warnings = list(_losses(info, encoding))
     with open_container(info.path) as source:
         for other in info.other_streams:
             if other.cover_art and encoding.container == "matroska":
@@ -91,7 +89,7 @@ def plan_carry(info: SourceInfo, encoding: Encoding, trim: Trim = WHOLE) -> Carr
                 copied.append(other.index)
                 if other.kind == "video" and not other.cover_art:
                     warnings.append(f"{other} is copied unrestored: only stream #{info.stream_index} is restored")
-            elif encoding.container in ("mp4", "mov") and _is_rewritten(source, info, other):
+            elif _is_rewritten(encoding.container, source, info, other):
                 continue
             elif other.kind in ("data", "unknown"):
                 warnings.append(f"{other} cannot be written to {encoding.suffix} and will be lost")
@@ -102,6 +100,7 @@ def plan_carry(info: SourceInfo, encoding: Encoding, trim: Trim = WHOLE) -> Carr
                 f"{encoding.suffix} cannot hold {', '.join(map(str, refused))}: name the output .mkv to keep everything"
             )
         tags = _kept_tags(source.metadata, _CONTAINER_TAGS)
+        chapters = source.chapters()
         starts = _first_times(source, copied)
     shift = _plan_shift(info, encoding, trim, starts)
     starts = [start + shift * info.time_base for start in (info.start_pts * info.time_base, *starts)]
@@ -110,27 +109,44 @@ def plan_carry(info: SourceInfo, encoding: Encoding, trim: Trim = WHOLE) -> Carr
             f"{encoding.suffix} cannot hold negative times: "
             f"all streams begin {float(shift * info.time_base):.3f} s later"
         )
-    if tags and encoding.container == "mpegts":
-        warnings.append(f"{encoding.suffix} cannot hold the tags {', '.join(tags)}, which will be lost")
-    clock = lcm(1000, *(start.denominator for start in starts))
+    if encoding.container == "mpegts":
+        lost = [*tags, *(["chapters"] if chapters else [])]
+        warnings += [f"{encoding.suffix} cannot hold {name}, which will be lost" for name in lost]
+    clock = lcm(info.time_base.denominator, *(start.denominator for start in starts))
     return CarryPlan(
         trim=trim,
         shift=shift,
         copied=tuple(copied),
         attached=tuple(attached),
-        start_clock=clock if clock < 1 << 31 else info.time_base.denominator,
+        file_clock=clock if clock < 1 << 31 else info.time_base.denominator,
         keyed_tags=encoding.container in ("mp4", "mov") and not _atoms_hold(encoding.container, tags),
         warnings=tuple(warnings),
     )
 
 
-def _is_rewritten(source: InputContainer, info: SourceInfo, other: StreamInfo) -> bool:
-    """Whether mp4 and mov write a data stream anew by themselves: a timecode, or the titles of chapters."""
+def _losses(info: SourceInfo, encoding: Encoding) -> Iterator[str]:
+    """What the restored stream itself will lose."""
+    for lost in info.lost_side_data:
+        yield f"{lost} cannot be written again and will be lost"
+    if info.interlaced:
+        yield "the video is marked as interlaced: its frames are restored whole, and the mark will be lost"
+    if info.display_matrix is not None and encoding.container == "mpegts":
+        yield f"{encoding.suffix} cannot hold the rotation: the picture will be shown as it is coded"
+    aspect = info.sample_aspect_ratio
+    in_container_only = encoding.codec not in ("h264", "hevc") and encoding.container in ("matroska", "webm")
+    if aspect not in (None, 1) and in_container_only:
+        # FFmpeg's Matroska muxer asks a field of the stream that PyAV cannot set.
+        yield f"{encoding.codec} in {encoding.suffix} cannot hold the pixel aspect ratio {aspect}: it will be lost"
+
+
+def _is_rewritten(container: str, source: InputContainer, info: SourceInfo, other: StreamInfo) -> bool:
+    """Whether a data stream only repeats what is carried another way: titles of chapters, a timecode."""
     stream = source.streams[other.index]
     if stream.discard == Discard.all:  # so the demuxer marks the titles that it gives as chapters
         return bool(source.chapters())
     timecode = stream.metadata.get("timecode")
-    return timecode is not None and timecode == source.streams[info.stream_index].metadata.get("timecode")
+    kept = container in ("mp4", "mov") and timecode == source.streams[info.stream_index].metadata.get("timecode")
+    return kept and timecode is not None
 
 
 def _holds(container: str, stream: Stream) -> bool:

@@ -74,8 +74,9 @@ _ENCODERS = {
         preset="medium",
         options={"x265-params": f"log-level=none:pools={ENCODER_THREADS}:frame-threads=2"},
         even=True,
-        # Narrower pictures make it write beyond its buffers and bring the process down.
-        smallest=64,
+        # Smaller pictures give other bytes from run to run, and under 64 pixels it writes beyond
+        # its buffers, which brings the process down.
+        smallest=96,
     ),
     "libsvtav1": _Encoder(
         "av1",
@@ -312,7 +313,8 @@ def _choose_encoder(pixels: PixelFormat, info: SourceInfo, container: str, *, in
     takers = [name for name in (*candidates, "ffv1") if not _trouble(name, pixels, info.video)]
     if not takers:
         raise ConfigError(
-            f"no encoder takes {pixels.name}: ask for another pixel format, such as yuv444p or yuv444p16le"
+            f"no encoder takes {pixels.name} at {info.video.width}x{info.video.height}: "
+            "ask for another pixel format of its kind, with more bits"
         )
     if insist:
         # The user named the container: a less usual codec in it is better than a refusal.

@@ -90,14 +90,22 @@ class Sink:
         with _translated(self._path):
             if not self._frames:
                 raise SinkError(f"{self._path}: there was no frame to write")
-            self._mux(self._stream.encode(None))
+            rest = self._stream.encode(None)
+            self._mux(rest[:-1])
+            self._mux(rest[-1:], last=True)
             self._carrier.mux_until(None)
             self._output.close()
 
-    def _mux(self, packets: "list[Packet[VideoStream]]") -> None:
+    def _mux(self, packets: "list[Packet[VideoStream]]", *, last: bool = False) -> None:
         for packet in packets:
-            if packet.pts is not None:  # not every encoder passes durations on
-                packet.duration = self._durations.pop(packet.pts, 0)
+            if packet.pts is not None and packet.dts is not None:
+                duration = self._durations.pop(packet.pts, 0)  # not every encoder passes durations on
+                self._stop = max(self._stop, packet.pts + duration)
+                self._first_dts = packet.dts if self._first_dts is None else self._first_dts
+                if last and self._encoding.container in ("mp4", "mov"):
+                    # They store distances of dts: the last one must fill the track up to its end.
+                    duration = max(duration, self._stop - self._start - (packet.dts - self._first_dts))
+                packet.duration = duration
             self._carrier.mux_until((packet.dts or 0) * self._info.time_base)
             self._output.mux(packet)
 
@@ -151,7 +159,7 @@ def _muxer_options(encoding: Encoding, plan: CarryPlan) -> dict[str, str]:
     if encoding.container == "mpegts":
         options |= {"mpegts_copyts": "1", "muxdelay": "0", "muxpreload": "0"}
     elif encoding.container in ("mp4", "mov"):
-        options["movie_timescale"] = str(plan.start_clock)
+        options["movie_timescale"] = str(plan.file_clock)
         if plan.keyed_tags:
             options["movflags"] = "+use_metadata_tags"
     return options

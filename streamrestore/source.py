@@ -45,6 +45,9 @@ _FASTEST_RATE = 240
 """Frames a second; files that claim more have durations of one tick, not a rate."""
 
 _LOST_SIDE_DATA = {
+    SideData.MASTERING_DISPLAY_METADATA: "HDR10 mastering display metadata",
+    SideData.CONTENT_LIGHT_LEVEL: "HDR10 content light levels",
+    SideData.AMBIENT_VIEWING_ENVIRONMENT: "the ambient viewing environment",
     SideData.DYNAMIC_HDR_PLUS: "HDR10+ metadata",
     SideData.DOVI_RPU_BUFFER: "Dolby Vision metadata",
     SideData.DYNAMIC_HDR_VIVID: "HDR Vivid metadata",
@@ -109,7 +112,7 @@ class SourceInfo:
     interlaced: bool | None
     """What the stream's flags say; None where they say nothing."""
     lost_side_data: tuple[str, ...]
-    """What the first frame carries that no encoder here can write again."""
+    """What the first frame carries that the sink does not write again."""
     other_streams: tuple[StreamInfo, ...]
 
     @property

@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import lcm
 from pathlib import Path
 
 import av
@@ -100,7 +101,10 @@ def make_clip(path: Path, clip: Clip = Clip(), container: str | None = None) -> 
     Returns:
         The path.
     """
-    muxing = {"avoid_negative_ts": "disabled"} | ({"mpegts_copyts": "1"} if path.suffix == ".ts" else {})
+    muxing = {"avoid_negative_ts": "disabled"} | {
+        ".ts": {"mpegts_copyts": "1"},
+        ".mp4": {"movie_timescale": str(lcm(clip.time_base.denominator, 48000))},
+    }.get(path.suffix, {})
     with av.open(f"file:{path}", "w", format=container, container_options=muxing) as output:
         output.metadata.update(clip.tags)
         video = output.add_stream(clip.codec, rate=30, options=clip.options)

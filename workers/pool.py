@@ -181,13 +181,13 @@ class RayPool:
                 self._next_call()
                 self._kill_hanging()
                 self._dispatch()
-                self._state = self._scheduler.state()
+                self._publish()
         except BaseException as error:  # noqa: BLE001 - every future raises it: none may be left waiting
             self._abandon(restorer_error(error))
         finally:
             for life in tuple(self._actors):
                 self._kill(life)
-            self._state = replace(self._scheduler.state(), workers=0, busy=0, queued=0)
+            self._publish()
             if not self._started.done():
                 fail(self._started, self._failure or WorkerStartError("the pool was closed before it was ready"))
 
@@ -245,6 +245,7 @@ class RayPool:
         if isinstance(error, DEATHS):
             self._bury(life, error)
         elif self._scheduler.answered(life, number, time.monotonic()):
+            self._publish()
             job = self._take(number)
             if job is not None and error is None:
                 settle(job.future, answer.result())
@@ -257,6 +258,7 @@ class RayPool:
         if verdict is None:
             return
         self._kill(life)
+        self._publish()
         reason = f"{type(cause).__name__}: {last_line(cause)}"
         for number in verdict.poisoned:
             job = self._take(number)
@@ -298,8 +300,15 @@ class RayPool:
             if self._lifecycle is not Lifecycle.CLOSED:
                 self._lifecycle = Lifecycle.FAILED
             abandoned, self._jobs = self._jobs, {}
+        self._publish()
         for job in abandoned.values():
             fail(job.future, error)
+
+    def _publish(self) -> None:
+        """Show the new state, before the answers that follow from it."""
+        state = self._scheduler.state()
+        alive = self._lifecycle in (Lifecycle.STARTING, Lifecycle.RUNNING)
+        self._state = state if alive else replace(state, workers=0, busy=0, queued=0)
 
     def _call_back(self, reference: "ray.ObjectRef[T]", call: "Callable[[Future[T]], None]") -> None:
         reference.future().add_done_callback(lambda done: self._calls.put(partial(call, done)))

@@ -143,7 +143,7 @@ def test_another_depth_only_if_asked() -> None:
             None,
             "needs a height divisible by 2 and a w",
         ),
-        (source("a.mp4", size=(48, 64)), EncodingRequest(codec="hevc"), None, "at least 64 pixels a side"),
+        (source("a.mp4", size=(48, 64)), EncodingRequest(codec="hevc"), None, "at least 96 pixels a side"),
         (
             source("a.mp4"),
             EncodingRequest(codec="prores"),

@@ -45,16 +45,15 @@ def test_one_pool_serves_streams_of_different_formats(open_any: OpenPool) -> Non
         assert (plane == given + 1).all()
 
 
-@pytest.mark.parametrize(
-    "error", [DeviceMemoryError("a patch does not fit"), RestoreError("not finite"), ZeroDivisionError("a bug")]
-)
-def test_an_error_keeps_its_class_and_costs_only_its_own_chunk(open_any: OpenPool, error: Exception) -> None:
-    pool = open_any(Script(errors={1: error}))
-    futures = [pool.submit(chunk_of(value)) for value in range(4)]
-    with pytest.raises(type(error), match=f"^{re.escape(str(error))}$") as raised:
-        answer(futures[1])
-    assert type(raised.value) is type(error)
-    assert [answer(futures[value]) for value in (0, 2, 3)] == [1, 3, 4]
+def test_an_error_keeps_its_class_and_costs_only_its_own_chunk(open_any: OpenPool) -> None:
+    errors = {1: DeviceMemoryError("no room"), 3: RestoreError("not finite"), 4: ZeroDivisionError("a bug")}
+    pool = open_any(Script(errors=errors))
+    futures = [pool.submit(chunk_of(value)) for value in range(6)]
+    for value, error in errors.items():
+        with pytest.raises(type(error), match=f"^{error}$") as raised:
+            answer(futures[value])
+        assert type(raised.value) is type(error)
+    assert [answer(futures[value]) for value in (0, 2, 5)] == [1, 3, 6]
     assert pool.state().deaths == 0
 
 
