@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
@@ -169,9 +170,18 @@ class FrameEngine:
                 self._stop.set()
         self._stop.set()
         reader.join()
+        self._cancel_window()
         if self._failure is not None:
             raise self._failure
         return self._meter.progress(self._pool.state().workers)
+
+    def _cancel_window(self) -> None:
+        """Take back what nobody waits for any more, so that a warm pool is free for the next file."""
+        with suppress(queue.Empty):
+            while True:
+                item = self._window.get_nowait()
+                if isinstance(item, _Pending):
+                    item.result.cancel()
 
     def _read(self, frames: Iterator[Frame]) -> None:
         """Decode, group and submit until the end; an error takes its place in the order."""

@@ -34,7 +34,7 @@ class _Encoder:
     quality_key: str | None = None
     """The option of constant quality; None where there is none to choose."""
     quality: int = 0
-    """Default: what looks like x264 at CRF 17, which is hard to tell from the source."""
+    """Default: CRF 17, which is hard to tell from the source, or what comes near it on the encoder's own scale."""
     quality_range: tuple[int, int] = (0, 51)
     presets: tuple[str, ...] = ()
     preset: str = ""
@@ -69,7 +69,7 @@ _ENCODERS = {
     "libx265": _Encoder(
         "hevc",
         "crf",
-        19,
+        17,
         presets=_X26X_PRESETS,
         preset="medium",
         options={"x265-params": f"log-level=none:pools={ENCODER_THREADS}:frame-threads=2"},

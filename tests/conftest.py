@@ -4,6 +4,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+# As the command line does: threads that spin while they wait take the cores from those that work.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import pytest
 import torch
 
@@ -19,6 +22,17 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference data at {folder}; STREAMRESTORE_DATA names its folder")
     return folder
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device a restorer may run on, as torch names it."""
+    name: str = request.param
+    if name == "cuda" and not torch.cuda.is_available():
+        if os.environ.get("REQUIRE_GPU"):
+            pytest.fail("REQUIRE_GPU is set, but torch finds no CUDA device")
+        pytest.skip("no CUDA device; REQUIRE_GPU=1 makes this a failure")
+    return name
 
 
 @pytest.fixture(scope="session")

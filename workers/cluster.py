@@ -122,6 +122,8 @@ class Cluster:
         connect = partial(_join, address)
         if address == "local":
             connect = partial(_start, cpus, tuple(gpus), store_bytes or _store_bytes())
+        self.hidden_folder = _hidden_folder()
+        """The working directory, where workers are not to import from it because we do not either."""
         self._owns_ray = False
         # Linux kills Ray's processes when the *thread* that started them ends: it lives on here.
         self._thread = SerialThread("ray")
@@ -230,7 +232,6 @@ def refuse_foreign_package() -> None:
         )
 
 
-def hidden_folder() -> str | None:
-    """The working directory, where workers are not to import from it because we do not either."""
+def _hidden_folder() -> str | None:
     here = os.path.abspath(os.curdir)
     return None if here in {os.path.abspath(folder) for folder in sys.path} else here

@@ -1,5 +1,6 @@
 """open_pool: the one way to get a pool of restorers, on whatever there is."""
 
+import os
 from collections.abc import Sequence
 from typing import Literal
 
@@ -39,6 +40,9 @@ def open_pool(
     from workers.pool import RayPool
 
     if devices == "cpu":
-        return RayPool(build, cluster=Cluster(address=address), workers=workers, cpus=threads)
+        # A Ray started here may hold one worker a core, though each asks for its threads: slower
+        # than fewer workers, but what was asked for.
+        cluster = Cluster(address=address, cpus=len(os.sched_getaffinity(0)) * threads)
+        return RayPool(build, cluster=cluster, workers=workers, cpus=threads)
     cluster = Cluster(address=address, gpus=devices)
     return RayPool(build, cluster=cluster, workers=workers, cpus=0, gpus=gpu_share(workers, len(devices)))

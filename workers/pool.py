@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 from streamrestore.errors import WorkerLostError, WorkerStartError
 from streamrestore.frame import Chunk, Restored
 from workers.actor import RestorerActor, WorkerInfo
-from workers.cluster import Cluster, hidden_folder
+from workers.cluster import Cluster
 from workers.contract import BuildRestorer, PoolState
 from workers.futures import cancel, fail, settle
 from workers.quiet_ray import ray, ray_errors
@@ -215,7 +215,7 @@ class RayPool:
                 max_task_retries=0,
                 max_concurrency=CHUNKS_IN_FLIGHT + 1,
             )
-            .remote((self._build_ref,), hidden_folder())
+            .remote((self._build_ref,), self._cluster.hidden_folder)
         )
         self._actors[life] = actor
         self._call_back(actor.ready.remote(), partial(self._on_ready, life))
@@ -287,7 +287,9 @@ class RayPool:
             ray.kill(self._actors.pop(life))
 
     def _drop(self, number: int) -> None:
-        self._take(number)
+        job = self._take(number)
+        if job is not None:
+            cancel(job.future)
         self._scheduler.drop(number)
 
     def _take(self, number: int) -> _Job | None:

@@ -38,6 +38,8 @@ class ScriptedPool:
     outstanding: int = 0
     most_outstanding: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    futures: list["Future[Restored]"] = field(default_factory=list)
+    timers: list[threading.Timer] = field(default_factory=list)
 
     def submit(self, chunk: Chunk) -> "Future[Restored]":
         future: Future[Restored] = Future()
@@ -46,7 +48,9 @@ class ScriptedPool:
             self.submitted += 1
             self.outstanding += 1
             self.most_outstanding = max(self.most_outstanding, self.outstanding)
-        threading.Timer(self.delay(number), self._answer, (number, chunk, future)).start()
+            self.futures.append(future)
+            self.timers.append(threading.Timer(self.delay(number), self._answer, (number, chunk, future)))
+            self.timers[-1].start()
         return future
 
     def _answer(self, number: int, chunk: Chunk, future: "Future[Restored]") -> None:
@@ -141,6 +145,16 @@ def test_a_failed_chunk_ends_the_run_after_the_frames_before_it() -> None:
     assert pool.submitted < 100
 
 
+def test_chunks_that_nobody_waits_for_are_cancelled() -> None:
+    pool = ScriptedPool(lambda number: 0.0 if number == 0 else 3600.0)
+    with pytest.raises(DiskFullError):
+        run(pool, ListSink(pool, error_at=0), frames(100))
+    assert pool.futures
+    assert all(future.cancelled() for future in pool.futures[1:])
+    for timer in pool.timers:
+        timer.cancel()
+
+
 def test_a_full_disk_stops_the_decoder() -> None:
     pool = ScriptedPool()
     sink = ListSink(pool, error_at=2)
@@ -162,13 +176,10 @@ def test_a_stop_request_does_not_wait_for_a_worker_that_hangs() -> None:
     pool = ScriptedPool(lambda _: 3600.0)
     stop = threading.Event()
     threading.Timer(0.2, stop.set).start()
-    timers = threading.active_count()
     with pytest.raises(StoppedError):
         run(pool, ListSink(pool), frames(2), stop=stop)
-    for thread in threading.enumerate():
-        if isinstance(thread, threading.Timer):
-            thread.cancel()
-    assert threading.active_count() <= timers + 3
+    for timer in pool.timers:
+        timer.cancel()
 
 
 def test_progress_is_reported_while_it_runs() -> None:

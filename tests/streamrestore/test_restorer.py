@@ -52,8 +52,10 @@ def same(a: Planes, b: Planes) -> bool:
     ],
     ids=lambda pixels: pixels.name,
 )
-def test_an_identity_network_returns_the_source_bit_for_bit(pixels: PixelFormat, precision: Precision) -> None:
-    restorer = Restorer([tiny_model(scale=0)], replace(CPU, precision=precision))
+def test_an_identity_network_returns_the_source_bit_for_bit(
+    pixels: PixelFormat, precision: Precision, device: str
+) -> None:
+    restorer = Restorer([tiny_model(scale=0)], replace(CPU, device=device, precision=precision))
     given = chunk(video(pixels=pixels))
     assert same(restorer.restore(given).planes, given.planes)
 
@@ -66,8 +68,8 @@ def test_strength_zero_keeps_the_source_and_one_changes_it() -> None:
 
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
-def test_a_frame_does_not_depend_on_what_shares_its_batch(precision: Precision) -> None:
-    restorer = Restorer([tiny_model()], replace(CPU, precision=precision))
+def test_a_frame_does_not_depend_on_what_shares_its_batch(precision: Precision, device: str) -> None:
+    restorer = Restorer([tiny_model()], replace(CPU, device=device, precision=precision))
     form = video()
     together = chunk(form, frames=5, batch=4)
     alone = [tuple(plane[i : i + 1] for plane in together.planes) for i in range(5)]
@@ -122,6 +124,14 @@ def test_patches_of_a_local_network_merge_to_the_whole_frame() -> None:
     # Padding differs below and right of the frame, where a whole frame needs more of it.
     for x, y, edge in zip(a, b, (8, 4, 4), strict=True):
         assert np.array_equal(x[:, :-edge, :-edge], y[:, :-edge, :-edge])
+
+
+def test_devices_agree(device: str) -> None:
+    """To a code value: float32 sums in another order, rounded once."""
+    given = chunk(video())
+    on_cpu = Restorer([tiny_model()], CPU).restore(given).planes
+    there = Restorer([tiny_model()], replace(CPU, device=device)).restore(given).planes
+    assert max(np.abs(a.astype(int) - b.astype(int)).max() for a, b in zip(on_cpu, there, strict=True)) <= 1
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 9), (8, 8), (33, 50)])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import workers
 from streamrestore.errors import ConfigError
-from workers.cluster import Capacity, Cluster, Node, gpu_share, hidden_folder, workers_on
+from workers.cluster import Capacity, Cluster, Node, gpu_share, workers_on
 
 PROJECT = Path(__file__).parents[2]
 
@@ -62,15 +62,16 @@ def test_another_distributions_workers_are_refused(monkeypatch: pytest.MonkeyPat
         Cluster(address="local")
 
 
+@pytest.mark.ray
 def test_workers_import_from_the_working_directory_only_if_we_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ray_cluster: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", ["/usr/lib/python"])
-    assert hidden_folder() == str(tmp_path)
-    for folder in ("", str(tmp_path)):
-        monkeypatch.setattr(sys, "path", ["/usr/lib/python", folder])
-        assert hidden_folder() is None
+    for path, hidden in (([], str(tmp_path)), ([""], None), ([str(tmp_path)], None)):
+        monkeypatch.setattr(sys, "path", ["/usr/lib/python", *path])
+        cluster = Cluster()
+        assert cluster.hidden_folder == hidden
+        cluster.close()
 
 
 @pytest.mark.ray
