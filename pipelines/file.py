@@ -1,5 +1,6 @@
 """One file to one file: everything is decided first, then restored, then renamed into place."""
 
+import errno
 import os
 import threading
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from streamrestore.carry import CarryPlan, plan_carry
 from streamrestore.checkpoint import Task
 from streamrestore.devices import DeviceKind, patches_per_batch
 from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding
-from streamrestore.errors import ConfigError, DeviceMemoryError, PatchSizeError
+from streamrestore.errors import ConfigError, DeviceMemoryError, DiskFullError, OutputError, PatchSizeError
 from streamrestore.patches import PatchPlan, plan_patches
 from streamrestore.sink import open_sink
 from streamrestore.source import Source, SourceInfo, Trim, open_source, plan_trim
@@ -152,11 +153,16 @@ def _expected_frames(info: SourceInfo, options: FileOptions) -> int | None:
 
 def _commit(partial: Path, output: Path) -> None:
     """Make the output appear under its name, complete and on the disk."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(output)
-    folder = os.open(output.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(output)
+        folder = os.open(output.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(f"there is no space left for {output}: free some, or choose another place") from error
+        raise OutputError(f"{output} cannot be put in place: {error.strerror}; is its folder still there?") from error

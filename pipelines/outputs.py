@@ -1,5 +1,6 @@
 """Which files are restored, and what their results are called."""
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,9 +83,7 @@ def check_output(source: Path, output: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{output} exists; overwrite it with -y, or choose another name with -o")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        probe = partial_path(output)
-        probe.touch()
-        probe.unlink()
+        tempfile.TemporaryFile(dir=output.parent).close()
     except OSError as error:
         raise OutputError(f"cannot write in {output.parent}: {error.strerror}; choose another place with -o") from error
 

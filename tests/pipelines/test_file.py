@@ -1,6 +1,7 @@
 """One file to one file, on real clips, real pools and real kills."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -207,6 +208,29 @@ def test_an_existing_output_survives_a_failed_overwrite(tmp_path: Path, identity
     with pytest.raises(OutputError, match="exists"):
         restore(source, output, identity, options(encoding=EncodingRequest()))
     assert output.read_bytes() == b"precious"
+
+
+@dataclass(frozen=True)
+class _FolderRemover:
+    """Takes the output's folder away while the video is restored."""
+
+    folder: Path
+
+    def __call__(self) -> "_FolderRemover":
+        return self
+
+    def restore(self, chunk: Chunk) -> Restored:
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        return OffsetRestorer().restore(chunk)
+
+
+def test_an_output_folder_that_goes_away_is_said(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mp4")
+    pool = open_pool(_FolderRemover(tmp_path / "out"), workers=0)
+    with pytest.raises(OutputError, match="is its folder still there"):
+        restore(source, tmp_path / "out" / "x.mp4", pool, options(encoding=EncodingRequest()))
+    pool.close()
 
 
 PLAIN_CLIPS = {
