@@ -17,7 +17,7 @@ from _record import data_folder, record
 from kornia.metrics import ssim
 from torch import Tensor
 
-from streamrestore.devices import CPU_THREADS, Precision, patches_per_batch
+from streamrestore.devices import CPU_THREADS, Precision, batch_pixels
 from streamrestore.frame import ChromaLocation, Chunk, Matrix, PixelFormat, VideoFormat
 from streamrestore.mprnet import Stages
 from streamrestore.patches import plan_patches
@@ -45,8 +45,7 @@ def structural_similarity(image: Tensor, target: Tensor) -> float:
 def restore(restorer: Restorer, image: Tensor, crop: int) -> Tensor:
     """One ``[3, H, W]`` uint8 RGB picture through the product's restorer."""
     height, width = image.shape[1:]
-    plan = plan_patches((height, width), crop=crop, batch=1)
-    plan = plan_patches((height, width), crop=crop, batch=patches_per_batch("cpu", plan.patch))
+    plan = plan_patches((height, width), crop=crop, batch_pixels=batch_pixels("cpu"), frames=1)
     video = VideoFormat(width, height, PixelFormat("gbrp", "rgb", 8), Matrix.BT709, True, ChromaLocation.LEFT)
     red, green, blue = (plane[None].numpy() for plane in image)
     green, blue, red = restorer.restore(Chunk(video, plan, (green, blue, red))).planes

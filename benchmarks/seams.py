@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 from _record import ROOT, record
 
-from streamrestore.devices import CPU_THREADS, Precision
+from streamrestore.devices import CPU_THREADS, Precision, batch_pixels
 from streamrestore.frame import Chunk, Plane
 from streamrestore.patches import PatchPlan, plan_patches
 from streamrestore.restorer import Restorer, RestorerSettings
@@ -46,7 +46,13 @@ def main() -> None:
     restorer = Restorer([model], RestorerSettings("cpu", Precision.BF16, threads=CPU_THREADS))
     rows = []
     for margin in MARGINS:
-        plan = plan_patches((video.height, video.width), crop=model.crop, batch=2, margin=margin)
+        plan = plan_patches(
+            (video.height, video.width),
+            crop=model.crop,
+            batch_pixels=batch_pixels("cpu"),
+            frames=len(FRAMES),
+            margin=margin,
+        )
         restored = restorer.restore(Chunk(video, plan, planes)).planes
         rainy, ratio = seam_ratio(planes[0], plan), seam_ratio(restored[0], plan)
         computed = len(plan.spans()) * plan.patch[0] * plan.patch[1] / (video.height * video.width)

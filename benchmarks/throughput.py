@@ -15,7 +15,7 @@ import torch
 from _record import record
 
 from streamrestore.checkpoint import SLOPE, Model
-from streamrestore.devices import CPU_THREADS, Precision, find_devices, patches_per_batch
+from streamrestore.devices import CPU_THREADS, Precision, batch_pixels, find_devices
 from streamrestore.frame import ChromaLocation, Chunk, Matrix, PixelFormat, VideoFormat
 from streamrestore.mprnet import MPRNet, Stages, Widths
 from streamrestore.patches import plan_patches
@@ -49,8 +49,7 @@ def main() -> None:
     scale = size[0] * size[1] / (FULL_HD[0] * FULL_HD[1])
     rows = []
     for name, (widths, crop) in NETWORKS.items() if device.kind == "cuda" else list(NETWORKS.items())[:1]:
-        plan = plan_patches(size, crop=crop, batch=1)
-        plan = plan_patches(size, crop=crop, batch=patches_per_batch(device.kind, plan.patch))
+        plan = plan_patches(size, crop=crop, batch_pixels=batch_pixels(device.kind), frames=frames)
         for precision in (Precision.BF16, Precision.FP32):
             stages_list: tuple[Stages, ...] = (1, 2, 3)
             for stages in stages_list:

@@ -6,6 +6,7 @@ known, as for the demo clip, the gain is measured: PSNR on RGB, and on Y as dera
 """
 
 import argparse
+import glob
 import math
 import subprocess
 import sys
@@ -75,10 +76,13 @@ def side_by_side(panels: list[Rgb]) -> Rgb:
     return np.concatenate(row[1:], axis=1)
 
 
-def restore(video: Path, output: Path, task: str) -> int:
-    """Run ``streamrestore restore`` and give its exit code."""
+def restore(video: Path, task: str) -> tuple[int, Path]:
+    """Run ``streamrestore restore``: its exit code, and the newest file it left in ``demo-out/``."""
     command = Path(sysconfig.get_path("scripts")) / "streamrestore"
-    return subprocess.run([command, "restore", video, "-o", output, "-t", task, "-y"], check=False).returncode
+    done = subprocess.run([command, "restore", video, "-o", OUT, "-t", task, "-y"], check=False)
+    # The command chooses the container, so the suffix may be another one than the input's.
+    written = OUT.glob(f"{glob.escape(video.stem)}.{task.replace(',', '-')}.*")
+    return done.returncode, max(written, key=lambda path: path.stat().st_mtime_ns, default=OUT)
 
 
 def main() -> int:
@@ -89,8 +93,8 @@ def main() -> int:
     options = parser.parse_args()
 
     OUT.mkdir(exist_ok=True)
-    output = OUT / f"{options.video.stem}.{options.task}{options.video.suffix}"
-    if code := restore(options.video, output, options.task):
+    code, output = restore(options.video, options.task)
+    if code:
         return code
 
     shown = [options.video, output]

@@ -174,7 +174,10 @@ def restore(
         log.info("weights: %s, SHA-256 %s, from %s", model.name, model.sha256, model.source)
 
     with stop_on_signals() as request, make_reporter(progress, quiet=quiet) as reporter:
-        code = restore_files(items, options, partial(start_pool, pool_options), reporter, request)
+        try:
+            code = restore_files(items, options, partial(start_pool, pool_options), reporter, request)
+        except KeyboardInterrupt:
+            code = request.code
     if code is not ExitCode.DONE:
         raise typer.Exit(code)
 

@@ -6,11 +6,12 @@
     source.frames() -> chunk -> pool.submit --+        head.result() -> sink.write
                                               |              ^
                                               +-- futures ---+
-                                        bounded queue: the window
+                                      in order, at most the window
 
 The queue holds one future a chunk, in presentation order, so order is restored here and
-nowhere else, whatever order workers finish in. It is the only queue: when it is full the
-reader waits, so memory is bounded by the window however slow the slowest stage is. The
+nowhere else, whatever order workers finish in. It is the only queue. A chunk takes a place in
+the window before it is decoded and leaves it when its frames are written; when there is none
+the reader waits, so memory is bounded by the window however slow the slowest stage is. The
 calling thread reports progress and turns a stop request into a clean end.
 """
 
@@ -77,8 +78,8 @@ class _Meter:
 
     began: float = field(default_factory=time.monotonic)
     counted_until: float = 0.0
-    """When the last chunk was written. Loads are shares of the time until then, because work on
-    chunks that are still under way is not counted yet."""
+    """When the last chunk was written. Loads are shares of the time until then, because
+    restoring and encoding are counted when they are done."""
     decode: float = 0.0
     restore: float = 0.0
     encode: float = 0.0
@@ -105,6 +106,17 @@ class _Pending:
     result: "Future[Restored]"
 
 
+def _next_frames(frames: Iterator[Frame], count: int) -> tuple[list[Frame], BaseException | None]:
+    """The next frames, at most ``count``, and the error that ended them, if one did."""
+    group = list[Frame]()
+    try:
+        for frame in islice(frames, count):
+            group.append(frame)
+    except BaseException as error:  # noqa: BLE001 - it takes its place in the order, after these frames
+        return group, error
+    return group, None
+
+
 class FrameEngine:
     """Restores one stream of frames. Made for one run."""
 
@@ -124,13 +136,14 @@ class FrameEngine:
             video: What all frames have in common.
             plan: How they are cut.
             frames_per_chunk: Frames that travel and are batched together.
-            window: Most chunks in flight, from decoder to encoder.
+            window: Most chunks between decoder and encoder, both included.
         """
         self._pool = pool
         self._video = video
         self._plan = plan
         self._frames_per_chunk = frames_per_chunk
-        self._window: queue.Queue[_Pending | BaseException | None] = queue.Queue(window)
+        self._places = threading.Semaphore(window)
+        self._window: queue.SimpleQueue[_Pending | BaseException | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._meter = _Meter()
         self._failure: BaseException | None = None
@@ -158,19 +171,22 @@ class FrameEngine:
             StoppedError: ``stop`` was set before the end.
             StreamRestoreError: Whatever a stage raised, after every frame before it was written.
         """
-        self._meter = _Meter()
         reader = threading.Thread(target=self._read, args=(frames,), name="read", daemon=True)
         writer = threading.Thread(target=self._write, args=(sink,), name="write", daemon=True)
         reader.start()
         writer.start()
-        while writer.is_alive():
-            writer.join(_POLL_SECONDS)
-            report(self._meter.progress(self._pool.state().workers))
-            if stop.is_set():
-                self._stop.set()
-        self._stop.set()
-        reader.join()
-        self._cancel_window()
+        try:
+            while writer.is_alive():
+                writer.join(_POLL_SECONDS)
+                report(self._meter.progress(self._pool.state().workers))
+                if stop.is_set():
+                    self._stop.set()
+        finally:
+            # Also at a second Ctrl-C: the caller closes what these threads read and write.
+            self._stop.set()
+            reader.join()
+            writer.join()
+            self._cancel_window()
         if self._failure is not None:
             raise self._failure
         return self._meter.progress(self._pool.state().workers)
@@ -187,33 +203,25 @@ class FrameEngine:
         """Decode, group and submit until the end; an error takes its place in the order."""
         last: BaseException | None = None
         try:
-            while (pending := self._next_chunk(frames)) is not None:
-                if not self._put(pending):
-                    pending.result.cancel()
-                    return
+            while last is None:
+                self._take_place()
+                began = time.monotonic()
+                group, last = _next_frames(frames, self._frames_per_chunk)
+                if not group:
+                    break
+                planes = tuple(np.stack(same) for same in zip(*(frame.planes for frame in group), strict=True))
+                self._meter.decode += time.monotonic() - began
+                times = tuple((frame.pts, frame.duration) for frame in group)
+                self._window.put(_Pending(times, self._pool.submit(Chunk(self._video, self._plan, planes))))
         except BaseException as error:  # noqa: BLE001 - it is handed to the caller's thread, not swallowed
             last = error
-        self._put(last)
+        self._window.put(last)
 
-    def _next_chunk(self, frames: Iterator[Frame]) -> _Pending | None:
-        began = time.monotonic()
-        group = list(islice(frames, self._frames_per_chunk))
-        if not group:
-            return None
-        planes = tuple(np.stack(same) for same in zip(*(frame.planes for frame in group), strict=True))
-        self._meter.decode += time.monotonic() - began
-        times = tuple((frame.pts, frame.duration) for frame in group)
-        return _Pending(times, self._pool.submit(Chunk(self._video, self._plan, planes)))
-
-    def _put(self, item: _Pending | BaseException | None) -> bool:
-        """Queue an item, waiting while the window is full; False once the run is stopping."""
-        while not self._stop.is_set():
-            try:
-                self._window.put(item, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-            return True
-        return False
+    def _take_place(self) -> None:
+        """Wait for a place in the window."""
+        while not self._places.acquire(timeout=_POLL_SECONDS):
+            self._check_stop()
+        self._check_stop()
 
     def _write(self, sink: FrameWriter) -> None:
         """Take results in order and write their frames, until the end or the first error."""
@@ -229,6 +237,7 @@ class FrameEngine:
                     self._meter.frames += 1
                 self._meter.counted_until = time.monotonic()
                 self._meter.encode += self._meter.counted_until - began
+                self._places.release()
         except BaseException as error:  # noqa: BLE001 - it is handed to the caller's thread, not swallowed
             self._failure = error
             self._stop.set()

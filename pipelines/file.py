@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.engine import FrameEngine, Progress
-from pipelines.outputs import Item, check_output, default_output, partial_path
+from pipelines.outputs import Item, check_output, default_output, hold_partial
 from pipelines.progress import Finished, Reporter
 from streamrestore.carry import CarryPlan, plan_carry
 from streamrestore.checkpoint import Task
-from streamrestore.devices import DeviceKind, patches_per_batch
+from streamrestore.devices import DeviceKind, batch_pixels
 from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding
 from streamrestore.errors import ConfigError, DeviceMemoryError, DiskFullError, OutputError, PatchSizeError
 from streamrestore.patches import PatchPlan, plan_patches
 from streamrestore.sink import open_sink
 from streamrestore.source import Source, SourceInfo, Trim, open_source, plan_trim
-from workers import RestorerPool, plan_window
+from workers import RestorerPool, frames_in_chunk, plan_window
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +97,8 @@ def restore_file(
     """
     for note in job.notes:
         reporter.note(note)
-    partial = partial_path(job.output)
     reporter.begin(job.source.info.path, job.output, _expected_frames(job.source.info, options))
-    try:
+    with hold_partial(job.output) as partial:
         while True:
             try:
                 progress = _restore(job, pool, reporter, stop, partial)
@@ -109,15 +108,18 @@ def restore_file(
                 height, width = job.plan.patch
                 reporter.note(f"{error}: beginning again with patches of {width}x{height} px")
         _commit(partial, job.output)
-    finally:
-        partial.unlink(missing_ok=True)
     return Finished(job.source.info.path, job.output, progress.frames, progress.elapsed_seconds, progress.load)
 
 
 def _plan(info: SourceInfo, options: FileOptions, *, patch: int | None, whole: bool) -> PatchPlan:
-    size = (info.video.height, info.video.width)
-    plan = plan_patches(size, crop=options.crop, batch=1, patch=patch, whole=whole)
-    return replace(plan, batch=patches_per_batch(options.device, plan.patch))
+    return plan_patches(
+        (info.video.height, info.video.width),
+        crop=options.crop,
+        batch_pixels=batch_pixels(options.device),
+        frames=frames_in_chunk(info.video.frame_bytes()),
+        patch=patch,
+        whole=whole,
+    )
 
 
 def _shrunk(job: FileJob, options: FileOptions, error: DeviceMemoryError) -> FileJob:
@@ -137,7 +139,7 @@ def _restore(job: FileJob, pool: RestorerPool, reporter: Reporter, stop: threadi
     video = job.source.info.video
     window = plan_window(max(1, pool.state().workers), video.frame_bytes(), pool.budget_bytes)
     engine = FrameEngine(pool, video, job.plan, frames_per_chunk=window.frames_per_chunk, window=window.chunks)
-    with open_sink(partial, job.source.info, job.encoding, job.carry) as sink:
+    with job.source, open_sink(partial, job.source.info, job.encoding, job.carry) as sink:
         return engine.run(job.source.frames(job.trim), sink, stop=stop, report=reporter.update)
 
 

@@ -1,9 +1,13 @@
 """Which files are restored, and what their results are called."""
 
+import fcntl
+import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from streamrestore.errors import ConfigError, OutputError, SourceError
 
@@ -36,7 +40,7 @@ def plan_items(inputs: Sequence[Path], output: Path | None, tasks: Sequence[str]
     Args:
         inputs: Files and folders; a folder stands for the videos directly in it, sorted by
             name, without earlier results of the same task.
-        output: A file for a single input, a folder for several, or None.
+        output: A file for a single input; a folder, or a name without suffix, for any number; or None.
         tasks: Names of the chain of tasks.
 
     Raises:
@@ -45,9 +49,10 @@ def plan_items(inputs: Sequence[Path], output: Path | None, tasks: Sequence[str]
     """
     if not inputs:
         raise ConfigError("no input was given; try: streamrestore restore INPUT -t derain")
-    files = [file for given in inputs for file in (_videos(given, tasks) if given.is_dir() else [given])]
+    # os.path: unlike pathlib it takes a name that is too long for one that is not there.
+    files = [file for given in inputs for file in (_videos(given, tasks) if os.path.isdir(given) else [given])]
     files = list(dict.fromkeys(files))
-    as_folder = output is not None and (output.is_dir() or str(output).endswith("/") or not output.suffix)
+    as_folder = output is not None and (os.path.isdir(output) or not output.suffix)
     if output is None or as_folder:
         return tuple(Item(file, None, output) for file in files)
     if len(files) > 1:
@@ -57,11 +62,14 @@ def plan_items(inputs: Sequence[Path], output: Path | None, tasks: Sequence[str]
 
 def _videos(folder: Path, tasks: Sequence[str]) -> list[Path]:
     ending = "." + "-".join(tasks)
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.stem.endswith(ending)
-    )
+    try:
+        found = sorted(
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() and not path.stem.endswith(ending)
+        )
+    except OSError as error:
+        raise SourceError(f"the folder {folder} cannot be read: {error.strerror}") from error
     if not found:
         known = " ".join(sorted(VIDEO_SUFFIXES))
         raise SourceError(f"no video to restore in the folder {folder}; looked for {known}")
@@ -75,19 +83,64 @@ def check_output(source: Path, output: Path, *, overwrite: bool) -> None:
         ConfigError: The output would replace the input.
         OutputError: It exists and may not be overwritten, or its folder cannot be written.
     """
-    if output.exists() and source.exists() and output.samefile(source):
-        raise ConfigError(f"{output} is the input itself; choose another output with -o")
-    if output.is_dir():
-        raise OutputError(f"{output} is a folder; name a file in it")
-    if output.exists() and not overwrite:
-        raise OutputError(f"{output} exists; overwrite it with -y, or choose another name with -o")
     try:
+        exists = output.exists()
+        if output.is_dir():
+            raise OutputError(f"{output} is a folder; name a file in it")
+        if exists and output.samefile(source):
+            raise ConfigError(f"{output} is the input itself; choose another output with -o")
+        if exists and not overwrite:
+            raise OutputError(f"{output} exists; overwrite it with -y, or choose another name with -o")
         output.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=output.parent).close()
+        partial_path(output).exists()  # or its name is too long
     except OSError as error:
-        raise OutputError(f"cannot write in {output.parent}: {error.strerror}; choose another place with -o") from error
+        raise OutputError(f"cannot write {output}: {error.strerror}; choose another place with -o") from error
 
 
 def partial_path(output: Path) -> Path:
     """What the output is called until it is complete: ``clip.mp4.partial``, in the same folder."""
     return output.with_name(output.name + ".partial")
+
+
+@contextmanager
+def hold_partial(output: Path) -> Iterator[Path]:
+    """Hold the name that an output has until it is complete, against other runs.
+
+    What is left under that name at the end is deleted. What a killed run left is taken over:
+    its lock went with its process.
+
+    Raises:
+        OutputError: Another run is writing this output, or its folder cannot be written.
+    """
+    partial = partial_path(output)
+    try:
+        file = partial.open("ab")
+    except OSError as error:
+        raise OutputError(f"cannot write {partial}: {error.strerror}; choose another place with -o") from error
+    with file:
+        if not _lock(file) or not _names(partial, file):
+            raise OutputError(f"another run is writing {output}; wait for it, or choose another output with -o")
+        try:
+            yield partial
+        finally:
+            # Once it was renamed, the name may already be another run's.
+            if _names(partial, file):
+                partial.unlink()
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Take a lock that ends with this process; False if another one has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _names(path: Path, file: BinaryIO) -> bool:
+    """Whether a path names the open file, and not another one or nothing."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except OSError:
+        return False

@@ -1,8 +1,13 @@
 """Several files, one after the other, through one warm pool."""
 
+import os
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from pipelines.exit_codes import ExitCode, exit_code
 from pipelines.file import FileOptions, prepare_file, restore_file
@@ -11,9 +16,10 @@ from pipelines.progress import Reporter
 from pipelines.signals import StopRequest, take_signals_back
 from streamrestore.checkpoint import Model
 from streamrestore.devices import CPU_THREADS, DeviceChoice, Precision, default_workers
-from streamrestore.errors import StoppedError, StreamRestoreError
+from streamrestore.errors import ConfigError, StoppedError, StreamRestoreError, WorkerStartError
 from streamrestore.mprnet import Stages
 from streamrestore.restorer import Restorer, RestorerSettings
+from streamrestore.source import check_source
 from workers import RestorerPool, open_pool
 
 START_SECONDS = 300.0
@@ -67,7 +73,7 @@ def start_pool(options: PoolOptions) -> RestorerPool:
 def restore_files(
     items: Sequence[Item],
     options: FileOptions,
-    start_pool: Callable[[], RestorerPool],
+    start: Callable[[], RestorerPool],
     reporter: Reporter,
     request: StopRequest,
 ) -> ExitCode:
@@ -76,37 +82,82 @@ def restore_files(
     Args:
         items: What to restore.
         options: How, the same for all.
-        start_pool: Starts the workers in the background; called once, when the first input
-            has shown to be restorable, so that a mistake costs no start.
+        start: Starts the workers in the background; not called before there is an input.
         reporter: Is told all that happens.
         request: Set from outside to stop.
 
     Returns:
         How it ended: for a single file the code of its error, for several `ExitCode.SOME_FAILED`.
+
+    Raises:
+        ConfigError: The machine or the cluster cannot hold the workers.
+        WorkerStartError: No worker could be started, or not in time.
     """
-    pool: RestorerPool | None = None
     codes = list[ExitCode]()
-    try:
+    taken = {os.path.realpath(item.source) for item in items}
+    with ExitStack() as cleanup:
+        pool: RestorerPool | None = None
         for item in items:
             try:
-                job = prepare_file(item, options)
+                check_source(item.source)
                 if pool is None:
-                    pool = start_pool()
-                    pool.ready(START_SECONDS)
-                    take_signals_back()
+                    pool = start()
+                    cleanup.callback(pool.close)
+                job = prepare_file(item, options)
+                _take(job.output, taken)
+            except StreamRestoreError as error:
+                reporter.fail(item.source, str(error))
+                codes.append(exit_code(error))
+                continue
+            try:
+                _await_workers(pool, request.event)
                 reporter.finish(restore_file(job, options, pool, reporter, request.event))
                 codes.append(ExitCode.DONE)
             except StoppedError:
                 reporter.fail(item.source, f"stopped; nothing was written for {item.source}")
                 return request.code
+            except (WorkerStartError, ConfigError):
+                raise
             except StreamRestoreError as error:
                 reporter.fail(item.source, str(error))
                 codes.append(exit_code(error))
-            if request.event.is_set():
-                return request.code
-    finally:
-        if pool is not None:
-            pool.close()
+        if pool is not None and (deaths := pool.state().deaths):
+            reporter.note(f"{deaths} workers died on the way and were replaced")
     if len(codes) == 1:
         return codes[0]
     return ExitCode.DONE if set(codes) == {ExitCode.DONE} else ExitCode.SOME_FAILED
+
+
+def _take(output: Path, taken: set[str]) -> None:
+    """Refuse an output that another input of this run is, or is restored to."""
+    place = os.path.realpath(output)
+    if place in taken:
+        raise ConfigError(
+            f"{output} is another input of this run, or the output of one; restore them into different folders with -o"
+        )
+    taken.add(place)
+
+
+def _await_workers(pool: RestorerPool, stop: threading.Event) -> None:
+    """Wait until the workers are ready; at once when they are already.
+
+    Raises:
+        StoppedError: The user asked to stop first.
+        ConfigError: The machine or the cluster cannot hold them.
+        WorkerStartError: One failed to start, or was not ready in time.
+    """
+    ready: Future[None] = Future()
+
+    def wait() -> None:
+        try:
+            pool.ready(START_SECONDS)
+            ready.set_result(None)
+        except BaseException as error:  # noqa: BLE001 - raised by the future
+            ready.set_exception(error)
+
+    threading.Thread(target=wait, name="ready", daemon=True).start()
+    while not ready.done():
+        if stop.wait(0.05):
+            raise StoppedError("stopped before the workers were ready")
+    take_signals_back()
+    ready.result()

@@ -155,18 +155,24 @@ def choose_precision(request: str, choice: DeviceChoice) -> tuple[Precision, str
         raise ConfigError(f"--precision {request!r} is unknown: give one of {allowed}") from None
 
 
-def patches_per_batch(kind: DeviceKind, patch: tuple[int, int]) -> int:
-    """How many patches of (height, width) pixels go through the network at once, at least 1.
+def batch_pixels(kind: DeviceKind) -> int:
+    """Most pixels of one forward pass.
 
-    A fixed rule of the device's kind and the patch's size, so that a job's batches never
-    depend on what was free at the time.
+    A fixed rule of the device's kind, so that a job's batches never depend on what was free at
+    the time.
     """
-    pixels = CPU_BATCH_PIXELS if kind == "cpu" else CUDA_BATCH_PIXELS
-    return max(1, pixels // (patch[0] * patch[1]))
+    return CPU_BATCH_PIXELS if kind == "cpu" else CUDA_BATCH_PIXELS
+
+
+def cpu_cores() -> int:
+    """Cores that this process may use."""
+    # Off Linux a process has no such mask.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def default_workers(choice: DeviceChoice) -> int:
     """One worker a GPU, or one for every `CPU_THREADS` cores."""
     if choice.kind == "cpu":
-        return max(1, len(os.sched_getaffinity(0)) // CPU_THREADS)
+        return max(1, cpu_cores() // CPU_THREADS)
     return len(choice.devices)

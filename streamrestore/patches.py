@@ -11,7 +11,7 @@ its whole input, so patches differ by what they see. Patches near the training c
 keep those statistics as they were in training.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from streamrestore.errors import PatchSizeError
@@ -34,6 +34,16 @@ class Span:
     """First pixel of the core."""
     keep_stop: int
     """One past the last pixel of the core."""
+
+    @property
+    def kept(self) -> slice:
+        """The core, in the frame."""
+        return slice(self.keep_start, self.keep_stop)
+
+    @property
+    def core(self) -> slice:
+        """The core, in the patch."""
+        return slice(self.keep_start - self.start, self.keep_stop - self.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +119,8 @@ def plan_patches(
     frame: tuple[int, int],
     *,
     crop: int,
-    batch: int,
+    batch_pixels: int,
+    frames: int,
     patch: int | None = None,
     whole: bool = False,
     margin: int = MARGIN,
@@ -119,7 +130,8 @@ def plan_patches(
     Args:
         frame: (height, width) of the frame, in pixels.
         crop: Side of the square crops the network was trained on, in pixels.
-        batch: Patches of one forward pass, at least 1.
+        batch_pixels: Most pixels of one forward pass; a patch larger than that goes alone.
+        frames: Frames of a chunk, whose patches share batches.
         patch: Side of the largest patch in pixels; None takes `LARGEST_PATCH` crops. Rounded
             up to a multiple of `SIZE_MULTIPLE`.
         whole: One patch as large as the frame, which asks for local pooling.
@@ -127,7 +139,8 @@ def plan_patches(
 
     Returns:
         The plan. Patches are as small as their number allows, to waste the least, but not
-        smaller than the training crop unless ``patch`` or the frame is.
+        smaller than the training crop unless ``patch`` or the frame is; batches likewise hold
+        as few as their number allows.
 
     Raises:
         PatchSizeError: The margins leave no core in a patch of this size.
@@ -142,4 +155,8 @@ def plan_patches(
             _patch_length(frame[1], largest, smallest, margin),
         )
     padded = (max(frame[0], size[0]), max(frame[1], size[1]))
-    return PatchPlan(frame, padded, size, margin, batch)
+    plan = PatchPlan(frame, padded, size, margin, batch=1)
+    patches = len(plan.spans()) * frames
+    largest_batch = max(1, batch_pixels // (size[0] * size[1]))
+    batches = -(-patches // largest_batch)
+    return replace(plan, batch=-(-patches // batches))

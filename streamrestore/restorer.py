@@ -16,9 +16,9 @@ from streamrestore.checkpoint import Model, build_network
 from streamrestore.color import add_residual, to_rgb
 from streamrestore.devices import Precision
 from streamrestore.errors import DeviceMemoryError, RestoreError
-from streamrestore.frame import Chunk, Restored
+from streamrestore.frame import Chunk, Planes, Restored
 from streamrestore.mprnet import Stages
-from streamrestore.patches import PatchPlan, Span
+from streamrestore.patches import PatchPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,14 @@ class Restorer:
         """
         if settings.threads:
             torch.set_num_threads(settings.threads)
+        # By default float32 convolutions drop 13 bits on a GPU, and may differ from call to call.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
         self._settings = settings
         self._device = torch.device(settings.device)
-        self._batch_limit: int | None = None
+        self._plan: PatchPlan | None = None
+        self._batch = 1
+        """Patches of one forward pass under this plan: the plan's, or what memory left of it."""
         self._networks = list[nn.Module]()
         for model in models:
             network = build_network(model)
@@ -68,14 +73,31 @@ class Restorer:
     def restore(self, chunk: Chunk) -> Restored:
         """Restore every frame of a chunk.
 
-        When the device runs out of memory the batch is halved, for this and later chunks,
+        When the device runs out of memory the batch is halved, for as long as the plan stays,
         until one patch does not fit.
 
         Raises:
             DeviceMemoryError: One patch of the plan does not fit the device.
-            RestoreError: The network's result is not finite.
+            RestoreError: The network's result is not finite, or the device failed.
         """
         began = time.perf_counter()
+        if self._plan != chunk.plan:
+            self._plan, self._batch = chunk.plan, chunk.plan.batch
+        while True:
+            try:
+                return Restored(self._restore(chunk), time.perf_counter() - began)
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise RestoreError(f"{self._settings.device} failed: {error}") from error
+                if self._batch == 1:
+                    height, width = chunk.plan.patch
+                    raise DeviceMemoryError(
+                        f"one patch of {width}x{height} px does not fit the memory of {self._settings.device}"
+                    ) from error
+            # Only now: until here the error's traceback holds the tensors that were in the way.
+            self._batch //= 2
+
+    def _restore(self, chunk: Chunk) -> Planes:
         planes = tuple(torch.from_numpy(plane).to(self._device) for plane in chunk.planes)
         image = _pad(to_rgb(planes, chunk.format), chunk.plan)
         residual = self._residual(image, chunk.plan)
@@ -87,53 +109,23 @@ class Restorer:
         height, width = chunk.plan.frame
         residual = residual[..., :height, :width]
         restored = add_residual(planes, residual, chunk.format, strength=self._settings.strength)
-        out = tuple(plane.cpu().numpy() for plane in restored)
-        return Restored(out, time.perf_counter() - began)
+        return tuple(plane.cpu().numpy() for plane in restored)
 
     def _residual(self, image: Tensor, plan: PatchPlan) -> Tensor:
         """What the chain changes in ``[K, 3, H, W]`` padded images, both ends clamped to [0, 1]."""
+        height, width = plan.patch
         patches = [(frame, *spans) for frame in range(image.shape[0]) for spans in plan.spans()]
         residual = torch.empty_like(image)
-        done = 0
-        while done < len(patches):
-            size = min(plan.batch, self._batch_limit or plan.batch)
-            if self._restore_batch(image, residual, patches[done : done + size], size, plan.patch):
-                done += size
-            elif size == 1:
-                height, width = plan.patch
-                raise DeviceMemoryError(
-                    f"one patch of {width}x{height} px does not fit the memory of {self._settings.device}"
-                )
-            else:
-                self._batch_limit = size // 2
-        return residual
-
-    def _restore_batch(
-        self,
-        image: Tensor,
-        residual: Tensor,
-        patches: Sequence[tuple[int, Span, Span]],
-        size: int,
-        patch: tuple[int, int],
-    ) -> bool:
-        """Restore up to ``size`` patches as one batch of exactly that size; False if memory ran out."""
-        height, width = patch
-        batch = image.new_zeros((size, 3, height, width))
-        for slot, (frame, row, column) in enumerate(patches):
-            batch[slot] = image[frame, :, row.start : row.start + height, column.start : column.start + width]
-        batch = batch.contiguous(memory_format=torch.channels_last)
-        try:
+        for first in range(0, len(patches), self._batch):
+            # Always of one shape: with another one, sums may be added up in another order.
+            batch = image.new_zeros((self._batch, 3, height, width)).contiguous(memory_format=torch.channels_last)
+            together = patches[first : first + self._batch]
+            for slot, (frame, row, column) in enumerate(together):
+                batch[slot] = image[frame, :, row.start : row.start + height, column.start : column.start + width]
             change = self._change(batch)
-        except RuntimeError as error:
-            if not _out_of_memory(error):
-                raise
-            return False
-        for slot, (frame, row, column) in enumerate(patches):
-            top, bottom = row.keep_start - row.start, row.keep_stop - row.start
-            left, right = column.keep_start - column.start, column.keep_stop - column.start
-            core = change[slot, :, top:bottom, left:right]
-            residual[frame, :, row.keep_start : row.keep_stop, column.keep_start : column.keep_stop] = core
-        return True
+            for slot, (frame, row, column) in enumerate(together):
+                residual[frame, :, row.kept, column.kept] = change[slot, :, row.core, column.core]
+        return residual
 
     def _change(self, batch: Tensor) -> Tensor:
         out = batch

@@ -4,6 +4,7 @@ A frame's time is decided in one line of `Source.frames`: the decoder's own pts,
 the stream's time base. Nothing here computes with seconds but the choice of where to begin.
 """
 
+import os
 from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -213,12 +214,7 @@ def open_source(path: Path) -> Source:
         UnsupportedError: It has no video, or none that can be restored without loss.
         DecodeError: Its first frame cannot be decoded.
     """
-    if not path.exists():
-        raise SourceError(f"{path} does not exist")
-    if not path.is_file():
-        raise SourceError(f"{path} is not a regular file: name one video file")
-    if path.stat().st_size == 0:
-        raise SourceError(f"{path} is empty")
+    check_source(path)
     with open_container(path) as container:
         stream = _choose_video(container, path)
         try:
@@ -228,6 +224,20 @@ def open_source(path: Path) -> Source:
         if first is None or first.pts is None:
             raise DecodeError(f"{path}: no frame with a time could be decoded")
         return Source(_describe(path, container, stream, first))
+
+
+def check_source(path: Path) -> None:
+    """Find out what can be told without reading a file.
+
+    Raises:
+        SourceError: It is not there, no regular file, or empty.
+    """
+    if not os.path.exists(path):  # unlike pathlib, also for a name that is too long
+        raise SourceError(f"{path} does not exist")
+    if not path.is_file():
+        raise SourceError(f"{path} is not a regular file: name one video file")
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path} is empty")
 
 
 @contextmanager

@@ -2,6 +2,6 @@
 
 from workers.contract import BuildRestorer, PoolState, RestorerPool
 from workers.opening import open_pool
-from workers.window import Window, plan_window
+from workers.window import Window, frames_in_chunk, plan_window
 
-__all__ = ["BuildRestorer", "PoolState", "RestorerPool", "Window", "open_pool", "plan_window"]
+__all__ = ["BuildRestorer", "PoolState", "RestorerPool", "Window", "frames_in_chunk", "open_pool", "plan_window"]

@@ -1,9 +1,9 @@
 """open_pool: the one way to get a pool of restorers, on whatever there is."""
 
-import os
 from collections.abc import Sequence
 from typing import Literal
 
+from streamrestore.devices import cpu_cores
 from streamrestore.errors import ConfigError
 from workers.contract import BuildRestorer, RestorerPool
 from workers.inline import InlinePool
@@ -33,6 +33,10 @@ def open_pool(
     """
     if workers < 0:
         raise ConfigError(f"{workers} workers were asked for: give 0 for none but this process, or more")
+    if workers == 0 and len(devices) > 1 and devices != "cpu":
+        raise ConfigError(
+            f"without worker processes one GPU is used, but {len(devices)} were asked for: name one, or more workers"
+        )
     if workers == 0:
         return InlinePool(build)
     # Not before it is needed: importing Ray takes half a second.
@@ -42,7 +46,7 @@ def open_pool(
     if devices == "cpu":
         # A Ray started here may hold one worker a core, though each asks for its threads: slower
         # than fewer workers, but what was asked for.
-        cluster = Cluster(address=address, cpus=len(os.sched_getaffinity(0)) * threads)
+        cluster = Cluster(address=address, cpus=cpu_cores() * threads)
         return RayPool(build, cluster=cluster, workers=workers, cpus=threads)
     cluster = Cluster(address=address, gpus=devices)
     return RayPool(build, cluster=cluster, workers=workers, cpus=0, gpus=gpu_share(workers, len(devices)))

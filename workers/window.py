@@ -24,6 +24,11 @@ class Window(NamedTuple):
     """At most so many are submitted and not yet taken back."""
 
 
+def frames_in_chunk(frame_bytes: int) -> int:
+    """Frames that travel and are batched together, at least 1, for frames of so many bytes."""
+    return max(1, min(FRAMES_IN_CHUNK, CHUNK_BYTES // frame_bytes))
+
+
 def plan_window(workers: int, frame_bytes: int, budget_bytes: int) -> Window:
     """Decide the size of chunks and of the window.
 
@@ -38,6 +43,6 @@ def plan_window(workers: int, frame_bytes: int, budget_bytes: int) -> Window:
         another machine cannot change what is computed. The number of chunks is what keeps all
         workers busy, as far as the budget allows.
     """
-    frames = max(1, min(FRAMES_IN_CHUNK, CHUNK_BYTES // frame_bytes))
+    frames = frames_in_chunk(frame_bytes)
     affordable = budget_bytes // (2 * frames * frame_bytes)
     return Window(frames, max(LEAST_CHUNKS, min(CHUNKS_PER_WORKER * workers, affordable)))

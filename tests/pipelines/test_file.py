@@ -16,7 +16,7 @@ import pytest
 from streamrestore.devices import Precision
 from streamrestore.encoding import EncodingRequest
 from streamrestore.errors import ConfigError, DeviceMemoryError, OutputError, RestoreError, StoppedError
-from streamrestore.frame import Chunk, Restored
+from streamrestore.frame import Chunk, ChunkRestorer, Restored
 from streamrestore.restorer import Restorer, RestorerSettings
 from tests.clips import VARIABLE, Clip, make_clip
 from tests.networks import OffsetRestorer, offset_restorer, tiny_model
@@ -83,11 +83,13 @@ def test_a_part_after_the_end_is_said(tmp_path: Path, identity: RestorerPool) ->
 
 
 @pytest.mark.ray
-def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path, ray_cluster: None) -> None:
-    source = make_clip(tmp_path / "in.mp4", Clip(b_frames=2, sound="aac"))
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path, ray_cluster: None, precision: Precision) -> None:
+    source = make_clip(tmp_path / "in.mp4", Clip(b_frames=2, sound="aac", pts=tuple(range(0, 30 * 1001, 1001))))
+    build = partial(Restorer, [tiny_model()], RestorerSettings("cpu", precision, threads=2))
     written = []
     for workers in (0, 1, 2):
-        pool = open_pool(TINY, workers=workers)
+        pool = open_pool(build, workers=workers)
         pool.ready(120)
         restore(source, tmp_path / f"{workers}.mp4", pool, options(encoding=EncodingRequest(), patch=40))
         pool.close()
@@ -97,25 +99,32 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path, ray_cluster:
 
 @dataclass(frozen=True)
 class _KilledOnce:
-    """Kills its process at its second chunk, the first time."""
+    """Builds a restorer that kills its process at its second chunk, the first time."""
 
     marker: Path
 
-    def __call__(self) -> "_KilledOnce":
-        return self
+    def __call__(self) -> ChunkRestorer:
+        return _Killed(self.marker, TINY())
+
+
+@dataclass
+class _Killed:
+    marker: Path
+    restorer: ChunkRestorer
+    chunks: int = 0
 
     def restore(self, chunk: Chunk) -> Restored:
-        value = int(chunk.planes[0][0, 0, 0])
-        if not self.marker.exists() and value > 20:
+        self.chunks += 1
+        if self.chunks == 2 and not self.marker.exists():
             self.marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return OffsetRestorer(1).restore(chunk)
+        return self.restorer.restore(chunk)
 
 
 @pytest.mark.ray
 def test_a_worker_killed_in_mid_stream_changes_nothing(tmp_path: Path, ray_cluster: None) -> None:
     source = make_clip(tmp_path / "in.mkv", Clip(codec="ffv1", options={}, pts=tuple(range(0, 40 * 1001, 1001))))
-    undisturbed = open_pool(partial(offset_restorer, 1), workers=0)
+    undisturbed = open_pool(TINY, workers=0)
     restore(source, tmp_path / "undisturbed.mkv", undisturbed)
     undisturbed.close()
     pool = open_pool(_KilledOnce(tmp_path / "killed"), workers=2)

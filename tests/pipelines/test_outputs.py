@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.outputs import Item, check_output, default_output, partial_path, plan_items
+from pipelines.outputs import Item, check_output, default_output, hold_partial, partial_path, plan_items
 from streamrestore.errors import ConfigError, OutputError, SourceError
 
 
@@ -71,10 +71,37 @@ def test_the_input_is_never_the_output(tmp_path: Path) -> None:
 
 def test_an_output_that_cannot_be_written_is_said_before_work(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot write in"):
+    with pytest.raises(OutputError, match=r"cannot write .*b\.mp4"):
         check_output(tmp_path / "a.mp4", tmp_path / "file" / "b.mp4", overwrite=False)
     with pytest.raises(OutputError, match="is a folder"):
         check_output(tmp_path / "a.mp4", tmp_path, overwrite=True)
+
+
+def test_a_name_that_is_too_long_is_said(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="File name too long"):
+        check_output(tmp_path / "a.mp4", tmp_path / ("x" * 250 + ".mp4"), overwrite=False)
+    assert plan_items([tmp_path / ("x" * 300)], None, ["derain"])
+
+
+def test_two_runs_cannot_write_one_output(tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    with hold_partial(output) as partial:
+        partial.write_bytes(b"half")
+        with pytest.raises(OutputError, match="another run is writing"), hold_partial(output):
+            pass
+        assert partial.read_bytes() == b"half"
+        partial.rename(output)
+        with hold_partial(output) as other:
+            other.write_bytes(b"the next run")
+    assert output.read_bytes() == b"half"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_what_a_killed_run_left_is_taken_over(tmp_path: Path) -> None:
+    partial_path(tmp_path / "out.mp4").write_bytes(b"left over")
+    with hold_partial(tmp_path / "out.mp4") as partial:
+        assert partial == tmp_path / "out.mp4.partial"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:

@@ -32,7 +32,9 @@ def chunk(
     form: VideoFormat, frames: int = 3, *, seed: int = 0, batch: int = 2, patch: int | None = 40, margin: int = 8
 ) -> Chunk:
     planes = noise_planes(form.plane_shapes(), frames, depth=form.pixels.depth, seed=seed)
-    plan = plan_patches((form.height, form.width), crop=32, batch=batch, patch=patch, margin=margin)
+    size = (form.height, form.width)
+    plan = plan_patches(size, crop=32, batch_pixels=1, frames=frames, patch=patch, margin=margin)
+    plan = replace(plan, batch=batch)
     return Chunk(form, plan, cast("Planes", planes))
 
 
@@ -116,7 +118,7 @@ class _Blur(nn.Module):
 def test_patches_of_a_local_network_merge_to_the_whole_frame() -> None:
     form = video(77, 99)
     cut = chunk(form, patch=48, frames=2)
-    whole = replace(cut, plan=plan_patches((77, 99), crop=32, batch=1, whole=True))
+    whole = replace(cut, plan=plan_patches((77, 99), crop=32, batch_pixels=1, frames=2, whole=True))
     assert len(cut.plan.spans()) > 1
     restorer = Restorer([tiny_model()], CPU)
     restorer._networks = [_Blur()]
@@ -169,6 +171,27 @@ def test_out_of_memory_halves_the_batch_and_loses_no_frame() -> None:
     limit.tried.clear()
     restorer.restore(given)
     assert set(limit.tried) == {2}
+    limit.tried.clear()
+    restorer.restore(chunk(video(), frames=3, batch=4))
+    assert limit.tried[0] == 4, "another plan begins with its own batch, whatever came before"
+
+
+def test_memory_that_runs_out_beside_the_network_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: object) -> Tensor:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr("streamrestore.restorer.to_rgb", no_room)
+    with pytest.raises(DeviceMemoryError):
+        Restorer([tiny_model()], CPU).restore(chunk(video(), batch=1))
+
+
+def test_a_device_that_fails_is_said_in_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> Tensor:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("streamrestore.restorer.to_rgb", failing)
+    with pytest.raises(RestoreError, match="cpu failed: CUDA error"):
+        Restorer([tiny_model()], CPU).restore(chunk(video()))
 
 
 def test_one_patch_too_large_is_said_with_its_size() -> None:
