@@ -3,7 +3,7 @@
 ::
 
     StreamRestoreError
-    ├── ConfigError             the request itself is impossible; nothing was read
+    ├── ConfigError             the request itself is impossible; nothing was written
     │   └── PatchSizeError      no patch plan for this frame size
     ├── ModelError              checkpoint, architecture or precision do not fit
     ├── SourceError             the input cannot be opened or is not what it says
@@ -28,7 +28,7 @@ class StreamRestoreError(Exception):
 
 
 class ConfigError(StreamRestoreError):
-    """The request itself is impossible; nothing was read."""
+    """The request itself is impossible; nothing was written."""
 
 
 class PatchSizeError(ConfigError):
