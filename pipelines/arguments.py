@@ -11,7 +11,7 @@ TASKS: tuple[Task, ...] = ("derain", "deblur", "denoise")
 _CLOCK = re.compile(r"(?:(?:(?P<hours>\d+):)?(?P<minutes>\d+):)?(?P<seconds>\d+(?:\.\d+)?|\.\d+)")
 
 
-def parse_tasks(text: str | None) -> tuple[Task, ...]:
+def parse_tasks(text: str) -> tuple[Task, ...]:
     """``denoise,deblur`` to its tasks, in the order they are run.
 
     Raises:

@@ -82,7 +82,8 @@ def restore(
         typer.Option("-o", "--output", help="File, or folder for several inputs. Default: INPUT.TASK.EXT beside it."),
     ] = None,
     task: Annotated[
-        str | None, typer.Option("-t", "--task", help="derain, deblur, denoise, or a chain such as denoise,deblur.")
+        list[str] | None,
+        typer.Option("-t", "--task", help="derain, deblur, denoise, or a chain such as denoise,deblur."),
     ] = None,
     weights: Annotated[
         list[str] | None,
@@ -142,7 +143,7 @@ def restore(
     if overwrite and never_overwrite:
         raise ConfigError("-y and -n contradict each other: give one of them")
     _set_up_logging(verbose=verbose)
-    tasks = parse_tasks(task)
+    tasks = parse_tasks(",".join(task or []))
     items = plan_items([*(inputs or []), *(more_inputs or [])], output, tasks)
     models = tuple(map(find_weights, tasks, weights_per_task(tasks, weights or [])))
     choice = choose_devices(devices, find_devices())

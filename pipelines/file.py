@@ -1,6 +1,7 @@
 """One file to one file: everything is decided first, then restored, then renamed into place."""
 
 import errno
+import logging
 import os
 import threading
 from dataclasses import dataclass, replace
@@ -15,9 +16,11 @@ from streamrestore.devices import DeviceKind, batch_pixels
 from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding
 from streamrestore.errors import ConfigError, DeviceMemoryError, DiskFullError, OutputError, PatchSizeError
 from streamrestore.patches import PatchPlan, plan_patches
-from streamrestore.sink import open_sink
+from streamrestore.sink import check_encoder, open_sink
 from streamrestore.source import Source, SourceInfo, Trim, open_source, plan_trim
 from workers import RestorerPool, frames_in_chunk, plan_window
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +80,15 @@ def prepare_file(item: Item, options: FileOptions) -> FileJob:
     encoding = plan_encoding(info, options.encoding, item.output.suffix if item.output else None)
     output = item.output or default_output(item.source, options.tasks, encoding.suffix, item.folder)
     check_output(item.source, output, overwrite=options.overwrite)
+    check_encoder(info, encoding)
     carry = plan_carry(info, encoding, trim)
-    whole = options.whole_frames and options.patch is None
-    plan = _plan(info, options, patch=options.patch, whole=whole)
+    plan = _plan(info, options, patch=options.patch, whole=options.whole_frames and options.patch is None)
+    settings = " ".join(f"{key}={value}" for key, value in encoding.options)
+    log.info("%s: %s %s into %s", item.source, encoding.encoder, settings, encoding.container)
+    height, width = plan.patch
+    log.info(
+        "%s: %d patches of %dx%d px a frame, %d a batch", item.source, len(plan.spans()), width, height, plan.batch
+    )
     return FileJob(source, output, trim, encoding, carry, plan, may_shrink=options.patch is None)
 
 
@@ -95,9 +104,9 @@ def restore_file(
         StoppedError: ``stop`` was set; nothing is left of the output.
         StreamRestoreError: Something failed; nothing is left of the output.
     """
-    for note in job.notes:
-        reporter.note(note)
     reporter.begin(job.source.info.path, job.output, _expected_frames(job.source.info, options))
+    for note in job.notes:
+        reporter.note(f"{job.source.info.path}: {note}")
     with hold_partial(job.output) as partial:
         while True:
             try:
@@ -106,7 +115,7 @@ def restore_file(
             except DeviceMemoryError as error:
                 job = _shrunk(job, options, error)
                 height, width = job.plan.patch
-                reporter.note(f"{error}: beginning again with patches of {width}x{height} px")
+                reporter.note(f"{job.source.info.path}: {error}: beginning again with patches of {width}x{height} px")
         _commit(partial, job.output)
     return Finished(job.source.info.path, job.output, progress.frames, progress.elapsed_seconds, progress.load)
 

@@ -51,7 +51,9 @@ def plan_items(inputs: Sequence[Path], output: Path | None, tasks: Sequence[str]
         raise ConfigError("no input was given; try: streamrestore restore INPUT -t derain")
     # os.path: unlike pathlib it takes a name that is too long for one that is not there.
     files = [file for given in inputs for file in (_videos(given, tasks) if os.path.isdir(given) else [given])]
-    files = list(dict.fromkeys(files))
+    files = list({os.path.realpath(file): file for file in reversed(files)}.values())[::-1]
+    if output == Path("-"):
+        raise ConfigError("-o - would be a pipe, which is not supported: name a file")
     as_folder = output is not None and (os.path.isdir(output) or not output.suffix)
     if output is None or as_folder:
         return tuple(Item(file, None, output) for file in files)
@@ -72,7 +74,9 @@ def _videos(folder: Path, tasks: Sequence[str]) -> list[Path]:
         raise SourceError(f"the folder {folder} cannot be read: {error.strerror}") from error
     if not found:
         known = " ".join(sorted(VIDEO_SUFFIXES))
-        raise SourceError(f"no video to restore in the folder {folder}; looked for {known}")
+        raise SourceError(
+            f"no video to restore in the folder {folder} (its own folders are not searched); looked for {known}"
+        )
     return found
 
 

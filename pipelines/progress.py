@@ -75,8 +75,9 @@ def describe_load(load: StageLoad) -> str:
 def describe_finished(finished: Finished) -> str:
     """One line for people."""
     rate = finished.frames / finished.elapsed_seconds if finished.elapsed_seconds else 0.0
+    frames = f"{finished.frames} {'frame' if finished.frames == 1 else 'frames'}"
     return (
-        f"{finished.output}: {finished.frames} frames in {finished.elapsed_seconds:.1f} s, {rate:.2f} fps "
+        f"{finished.output}: {frames} in {finished.elapsed_seconds:.1f} s, {rate:.2f} fps "
         f"({finished.load.bottleneck()} is the bottleneck: {describe_load(finished.load)})"
     )
 
@@ -105,7 +106,8 @@ class _Quiet:
         pass
 
     def fail(self, source: Path, message: str) -> None:
-        self._errors.print(f"error: {message}", markup=False)
+        where = "" if str(source) in message else f"{source}: "
+        self._errors.print(f"error: {where}{message}", markup=False)
 
     def note(self, message: str) -> None:
         pass

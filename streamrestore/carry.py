@@ -5,6 +5,7 @@ work starts, by `plan_carry`; nothing is dropped without a word.
 """
 
 import io
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -286,11 +287,25 @@ def _trimmed_packets(
             continue
         if start is not None and shown < start:
             continue
-        ticks = -(-shift // packet.time_base)
         packet.dts = packet.pts if packet.dts is None else packet.dts
-        packet.pts, packet.dts = (None if time is None else time + ticks for time in (packet.pts, packet.dts))
+        _move(packet, shift)
         packet.stream = targets[packet.stream_index]
         yield packet
+
+
+def _move(packet: "Packet[Stream]", seconds: Fraction) -> None:
+    """Shift a packet's times exactly, in a time base that holds both: its own may be coarse, as AVI's are."""
+    if not seconds:
+        return
+    base = Fraction(1, math.lcm(packet.time_base.denominator, seconds.denominator))
+    pts, dts, duration = (
+        None if time is None else time * packet.time_base / base for time in (packet.pts, packet.dts, packet.duration)
+    )
+    shift = seconds / base
+    packet.time_base = base
+    packet.pts = None if pts is None else int(pts + shift)
+    packet.dts = None if dts is None else int(dts + shift)
+    packet.duration = int(duration or 0)
 
 
 def _trimmed_chapters(source: InputContainer, info: SourceInfo, plan: CarryPlan) -> "Iterator[Chapter]":

@@ -187,7 +187,6 @@ def plan_encoding(info: SourceInfo, request: EncodingRequest = AUTOMATIC, output
 
     Raises:
         ConfigError: What was asked for cannot be put together; the message says what can.
-        UnsupportedError: The requested pixel format is not one that can be written.
     """
     if output_suffix is not None and output_suffix.lower() not in _CONTAINERS:
         raise ConfigError(
@@ -238,6 +237,8 @@ def _notes(
         yield f"written as .mkv, since {info.path.suffix or info.container} cannot hold the result"
     if chosen_suffix == ".mkv" and info.path.suffix.lower() == ".webm":
         yield "written as .mkv, since .webm cannot hold the result"
+    if chosen_suffix in (".mkv", ".webm") and not info.container.startswith("matroska"):
+        yield "times are rounded to milliseconds, as Matroska counts them"
     if name == "ffv1" and request.codec is None:
         yield (
             f"no lossy encoder takes {pixels.name} at {info.video.width}x{info.video.height}: "
@@ -250,11 +251,17 @@ def _notes(
 def _pixels(video: VideoFormat, request: EncodingRequest) -> PixelFormat:
     if request.pixel_format_name is None:
         return video.pixels
-    pixels = pixel_format(request.pixel_format_name)
-    if pixels.name != request.pixel_format_name:
-        raise ConfigError(f"pixel format {request.pixel_format_name} cannot be written: take {pixels.name}")
+    try:
+        pixels = pixel_format(request.pixel_format_name)
+    except UnsupportedError as error:
+        raise ConfigError(
+            f"pixel format {request.pixel_format_name} cannot be written: take planar YUV, RGB or grey of 8 to 16 "
+            "bits, such as yuv420p, yuv422p10le, gbrp or gray"
+        ) from error
     if pixels.model != video.pixels.model:
         raise ConfigError(f"{video.pixels.name} cannot become {pixels.name}: YUV, RGB and grey stay what they are")
+    if pixels.name != request.pixel_format_name:
+        raise ConfigError(f"pixel format {request.pixel_format_name} cannot be written: take {pixels.name}")
     return pixels
 
 
@@ -302,7 +309,7 @@ def _check_takes(name: str, pixels: PixelFormat, video: VideoFormat) -> None:
         able = [other for other in _ENCODERS if not _trouble(other, pixels, video)]
         raise ConfigError(
             f"{name} cannot take {pixels.name} at {video.width}x{video.height}: {trouble}; "
-            f"for this picture choose {' or '.join(able)}"
+            f"for this picture choose {' or '.join(able)}, or another --pix-fmt"
         )
 
 

@@ -6,6 +6,7 @@ counts milliseconds, a transport stream 90 kHz.
 """
 
 import errno
+import io
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +20,7 @@ from av.video.stream import VideoStream
 
 from streamrestore.carry import Carrier, CarryPlan, copy_video_tags
 from streamrestore.encoding import ENCODER_THREADS, Encoding
-from streamrestore.errors import DiskFullError, OutputError, SinkError
+from streamrestore.errors import ConfigError, DiskFullError, OutputError, SinkError
 from streamrestore.frame import Planes
 from streamrestore.planes import build_frame
 from streamrestore.source import AV_ERRORS, TAG_ERRORS, SourceInfo, open_container, reason
@@ -147,6 +148,24 @@ def open_sink(path: Path, info: SourceInfo, encoding: Encoding, plan: CarryPlan)
         sink = Sink(path, info, encoding, carrier, output, plan.shift)
         yield sink
         sink.finish()
+
+
+def check_encoder(info: SourceInfo, encoding: Encoding) -> None:
+    """Open the encoder once, in memory, to know before work starts that it takes its settings.
+
+    Raises:
+        ConfigError: It does not, or its hardware is not there.
+    """
+    try:
+        with av.open(io.BytesIO(), "w", format=encoding.container) as trial:
+            _add_video(trial, info, encoding)
+            trial.start_encoding()
+    except AV_ERRORS as error:
+        settings = " ".join(f"{key}={value}" for key, value in encoding.options)
+        hint = "; it needs an NVIDIA GPU with an encoder, and its driver" if "nvenc" in encoding.encoder else ""
+        raise ConfigError(
+            f"{encoding.encoder} cannot be opened with {settings or 'its defaults'}: {reason(error)}{hint}"
+        ) from error
 
 
 def _muxer_options(encoding: Encoding, plan: CarryPlan) -> dict[str, str]:

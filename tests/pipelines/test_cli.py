@@ -99,6 +99,10 @@ def test_ffmpeg_habits_work(run: Run, tiny: Path, tmp_path: Path) -> None:
         (["--crf", "99"], "out of the range"),
         (["--preset", "warp"], "has no preset warp"),
         (["-y", "-n"], "contradict each other"),
+        (["-e", "tune=foo"], "libx264 cannot be opened with"),
+        (["--pix-fmt", "foo"], "pixel format foo cannot be written"),
+        (["-c:v", "prores"], "or another --pix-fmt"),
+        (["-t", "derain", "-t", "derain"], "has a task twice"),
         (["--weights", "nowhere", "--task", "derain"], "nowhere"),
         (["-o", "result.txt"], ".mkv holds every stream"),
         (["--strength", "2"], "--strength"),
@@ -108,7 +112,7 @@ def test_ffmpeg_habits_work(run: Run, tiny: Path, tmp_path: Path) -> None:
 )
 def test_impossible_requests_are_said_and_exit_2(run: Run, tmp_path: Path, arguments: list[str], message: str) -> None:
     source = make_clip(tmp_path / "clip.mp4")
-    task = [] if "--task" in arguments else ["-t", "derain"]
+    task = [] if {"--task", "-t"} & set(arguments) else ["-t", "derain"]
     code, _, err = run("restore", source, "--workers", "0", *task, *arguments)
     assert code == 2
     assert message in " ".join(err.split())

@@ -29,6 +29,9 @@ def test_an_input_named_twice_is_restored_once(tmp_path: Path) -> None:
     file = tmp_path / "a.mp4"
     file.touch()
     assert plan_items([file, tmp_path, file], None, ["derain"]) == (Item(file, None),)
+    assert plan_items([tmp_path / "." / ".." / tmp_path.name / "a.mp4", file], None, ["derain"])[1:] == ()
+    with pytest.raises(ConfigError, match="would be a pipe"):
+        plan_items([file], Path("-"), ["derain"])
 
 
 def test_output_is_a_file_or_a_folder(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_json_lines_are_complete(capsys: pytest.CaptureFixture[str]) -> None:
     events = [json.loads(line) for line in out.splitlines()]
     assert [event["event"] for event in events] == ["begin", "note", "done", "failed"]
     assert events[2]["bottleneck"] == "restore"
-    assert err == "error: no video\n"
+    assert err == "error: bad.mp4: no video\n"
 
 
 @pytest.mark.parametrize(("mode", "quiet"), [("none", False), ("plain", True), ("json", True)])
@@ -72,7 +72,7 @@ def test_silence_still_says_errors(capsys: pytest.CaptureFixture[str], mode: str
         reporter.note("a note")
         reporter.finish(FINISHED)
         reporter.fail(Path("bad.mp4"), "no video [in brackets]")
-    assert capsys.readouterr() == ("", "error: no video [in brackets]\n")
+    assert capsys.readouterr() == ("", "error: bad.mp4: no video [in brackets]\n")
 
 
 def test_the_live_line_can_be_drawn_and_ended(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding
-from streamrestore.errors import ConfigError, UnsupportedError
+from streamrestore.errors import ConfigError
 from streamrestore.formats import ColourTags, video_format
 from streamrestore.source import SourceInfo
 from tests.clips import INFO
@@ -173,5 +173,5 @@ def test_what_cannot_be_put_together(
 
 
 def test_alpha_cannot_be_asked_for() -> None:
-    with pytest.raises(UnsupportedError, match="alpha"):
+    with pytest.raises(ConfigError, match="yuva420p cannot be written"):
         chosen(source("a.mkv"), EncodingRequest(pixel_format_name="yuva420p"))
