@@ -122,7 +122,7 @@ def restore_file(
 
 def _plan(info: SourceInfo, options: FileOptions, *, patch: int | None, whole: bool) -> PatchPlan:
     return plan_patches(
-        (info.video.height, info.video.width),
+        info.video.upright_size,
         crop=options.crop,
         batch_pixels=batch_pixels(options.device),
         frames=frames_in_chunk(info.video.frame_bytes()),

@@ -73,6 +73,14 @@ class VideoFormat:
     """Only meaningful where ``pixels.model`` is ``yuv``."""
     full_range: bool
     chroma_location: ChromaLocation
+    quarter_turns: int = 0
+    """Counterclockwise quarter turns that put the picture upright, 0 to 3. Networks are trained on
+    upright pictures (rain falls down), so they are shown them; the planes stay as they are."""
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """(height, width) of the picture as it is shown."""
+        return (self.width, self.height) if self.quarter_turns % 2 else (self.height, self.width)
 
     def plane_shapes(self) -> tuple[tuple[int, int], ...]:
         """(height, width) of each plane; odd luma sizes round the chroma up."""

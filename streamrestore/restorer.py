@@ -99,7 +99,8 @@ class Restorer:
 
     def _restore(self, chunk: Chunk) -> Planes:
         planes = tuple(torch.from_numpy(plane).to(self._device) for plane in chunk.planes)
-        image = _pad(to_rgb(planes, chunk.format), chunk.plan)
+        turns = chunk.format.quarter_turns
+        image = _pad(torch.rot90(to_rgb(planes, chunk.format), turns, (2, 3)), chunk.plan)
         residual = self._residual(image, chunk.plan)
         if not torch.isfinite(residual).all():
             raise RestoreError(
@@ -107,7 +108,7 @@ class Restorer:
                 "use --precision bf16 or fp32, and check the weights with: streamrestore weights verify"
             )
         height, width = chunk.plan.frame
-        residual = residual[..., :height, :width]
+        residual = torch.rot90(residual[..., :height, :width], -turns, (2, 3))
         restored = add_residual(planes, residual, chunk.format, strength=self._settings.strength)
         return tuple(plane.cpu().numpy() for plane in restored)
 

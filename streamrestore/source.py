@@ -7,7 +7,7 @@ the stream's time base. Nothing here computes with seconds but the choice of whe
 import os
 from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -290,6 +290,7 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
     tags = ColourTags(first.color_range, first.colorspace, first.color_primaries, first.color_trc)
     side_data = cast(SideDataContainer, first.side_data)  # its stub says otherwise
     matrix = side_data.get(SideData.DISPLAYMATRIX)
+    display_matrix = None if matrix is None else tuple(np.frombuffer(bytes(matrix), np.int32).tolist())
     rate = _average_rate(stream)
     duration = _duration_seconds(container, stream)
     return SourceInfo(
@@ -297,14 +298,15 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
         container=container.format.name,
         stream_index=stream.index,
         codec=stream.codec_context.codec.canonical_name,
-        video=video_format(
-            first.width, first.height, first.format.name, tags, stream.codec_context.codec.canonical_name
+        video=replace(
+            video_format(first.width, first.height, first.format.name, tags, stream.codec_context.codec.canonical_name),
+            quarter_turns=_quarter_turns(display_matrix),
         ),
         pixel_format_name=first.format.name,
         tags=tags,
         time_base=stream.time_base,
         sample_aspect_ratio=stream.sample_aspect_ratio or None,
-        display_matrix=None if matrix is None else tuple(np.frombuffer(bytes(matrix), np.int32).tolist()),
+        display_matrix=display_matrix,
         average_rate=rate,
         estimated_frames=stream.frames or (round(duration * rate) if duration and rate else None),
         start_pts=first.pts or 0,
@@ -314,6 +316,16 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
         lost_side_data=tuple(name for kind, name in _LOST_SIDE_DATA.items() if kind in side_data),
         other_streams=tuple(_describe_other(other) for other in container.streams if other is not stream),
     )
+
+
+def _quarter_turns(display_matrix: tuple[int, ...] | None) -> int:
+    """Counterclockwise quarter turns nearest to a display matrix, whose first two numbers say where right goes."""
+    if display_matrix is None:
+        return 0
+    right, down = display_matrix[0], display_matrix[1]
+    if abs(down) > abs(right):
+        return 3 if down > 0 else 1
+    return 2 if right < 0 and display_matrix[4] < 0 else 0
 
 
 def _average_rate(stream: VideoStream) -> Fraction | None:

@@ -67,10 +67,10 @@ class CropSampler:
         image = self._images[self._draw(len(self._images))]
         top = self._draw(image.shape[1] - self._crop + 1)
         left = self._draw(image.shape[2] - self._crop + 1)
-        clean = image[:, top : top + self._crop, left : left + self._crop].float() / 255
-        degraded = self._degrade(clean, self.generator)
-        flip, turns = self._draw(2), self._draw(4)
-        return self._turn(degraded, flip, turns), self._turn(clean, flip, turns)
+        crop = image[:, top : top + self._crop, left : left + self._crop].float() / 255
+        # Turned first: rain falls down in any picture, and what lies across it is not rain.
+        clean = self._turn(crop, self._draw(2), self._draw(4))
+        return self._degrade(clean, self.generator), clean
 
     def _draw(self, bound: int) -> int:
         return int(torch.randint(bound, (), generator=self.generator).item())

@@ -32,7 +32,7 @@ LIGHT = RainStyle((1, 3), (8, 45), (0.4, 1.4), (0.15, 0.8), (0.004, 0.03), flat=
 HEAVY = RainStyle((2, 5), (20, 90), (0.5, 1.5), (0.15, 0.5), (0.02, 0.07), flat=True)
 
 MAX_TILT_DEGREES = 40
-"""Rain falls within this angle of the vertical; turned crops see the other directions."""
+"""Rain falls within this angle of the vertical."""
 
 
 def _uniform(low: float, high: float, generator: Generator) -> float:
@@ -120,7 +120,7 @@ def random_rain(clean: Tensor, generator: Generator) -> Tensor:
     kind = _uniform(0, 1, generator)
     if kind < 0.06:
         return clean
-    style = LIGHT if kind < 0.8 else HEAVY
+    style = LIGHT if kind < 0.92 else HEAVY
     screen = _uniform(0, 1, generator) < 0.25
     rainy = add_rain(clean, rain(size, style, generator), screen=screen)
     return (rainy * 255).round() / 255

@@ -95,6 +95,21 @@ def test_a_patch_as_large_as_the_frame_is_the_network_itself(stages: Stages) -> 
         assert np.abs(plane.astype(float) - wanted[:, channel].numpy() * 255).max() <= 0.5 + 1e-3
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_a_turned_video_is_restored_upright(turns: int) -> None:
+    """The same as to turn the pictures, restore them, and turn them back."""
+    upright = VideoFormat(70, 45, PixelFormat("gbrp", "rgb", 8), Matrix.BT709, True, ChromaLocation.LEFT)
+    given = chunk(upright, frames=2)
+    stored = tuple(np.ascontiguousarray(np.rot90(plane, -turns, (1, 2))) for plane in given.planes)
+    height, width = stored[0].shape[1:]
+    turned = replace(upright, height=height, width=width, quarter_turns=turns)
+    assert turned.upright_size == (45, 70)
+    restorer = Restorer([tiny_model()], CPU)
+    result = restorer.restore(replace(given, format=turned, planes=cast("Planes", stored))).planes
+    wanted = restorer.restore(given).planes
+    assert all(np.array_equal(np.rot90(a, turns, (1, 2)), b) for a, b in zip(result, wanted, strict=True))
+
+
 def test_a_chain_is_one_residual_of_the_last_output() -> None:
     models = [tiny_model(1), tiny_model(2)]
     form = VideoFormat(48, 40, PixelFormat("gbrp", "rgb", 8), Matrix.BT709, True, ChromaLocation.LEFT)

@@ -270,3 +270,26 @@ def test_seeking_in_a_pyramid_of_b_frames_loses_none(data_dir: Path) -> None:
             times(path, Trim(whole[start], whole[min(start + 5, len(whole) - 1)]))
             == whole[start : start + 5][: len(whole) - 1 - start]
         )
+
+
+ONE = 1 << 16
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turns"),
+    [
+        (None, 0),
+        ((ONE, 0, 0, 0, ONE, 0, 0, 0, 1 << 30), 0),
+        ((0, ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30), 3),
+        ((0, -ONE, 0, ONE, 0, 0, 0, 0, 1 << 30), 1),
+        ((-ONE, 0, 0, 0, -ONE, 0, 0, 0, 1 << 30), 2),
+        ((-ONE, 0, 0, 0, ONE, 0, 0, 0, 1 << 30), 0),
+    ],
+    ids=["none", "identity", "clockwise", "counterclockwise", "upside down", "mirrored"],
+)
+def test_a_display_matrix_says_how_to_put_the_picture_upright(
+    tmp_path: Path, matrix: tuple[int, ...] | None, turns: int
+) -> None:
+    """Right goes where the first two numbers say: clockwise is down, in pictures whose rows count downwards."""
+    path = make_clip(tmp_path / "clip.mp4", Clip(display_matrix=matrix))
+    assert open_source(path).info.video.quarter_turns == turns
