@@ -5,11 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import av
 import numpy as np
 import pytest
+from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition, Stream
 
 from streamrestore import carry
@@ -406,8 +408,11 @@ def test_packets_are_copied_when_they_are_due_and_no_sooner(tmp_path: Path, monk
     taken = list[float]()
     packets = carry._trimmed_packets
 
-    def noted(*arguments: Any) -> Iterator[Any]:
-        for packet in packets(*arguments):
+    def noted(
+        source: InputContainer, targets: dict[int, Stream], info: SourceInfo, plan: CarryPlan
+    ) -> "Iterator[Packet[Stream]]":
+        for packet in packets(source, targets, info, plan):
+            assert packet.pts is not None
             taken.append(float(packet.pts * packet.time_base))
             yield packet
 
