@@ -30,17 +30,22 @@ def quality_table() -> str:
     lines = ["| set | pairs | stages | PSNR Y: rainy → restored | gain | SSIM Y |", "|---|---|---|---|---|---|"]
     for row in load("derain_quality")["results"]["rows"]:
         before, after = row["psnr_y_input"], row["psnr_y_restored"]
-        lines.append(
-            f"| {row['set']} | {row['pairs']} | {row['stages']} | {before:.2f} → {after:.2f} dB | {after - before:+.2f} dB "
-            f"| {row['ssim_y_input']:.3f} → {row['ssim_y_restored']:.3f} |"
+        cells = (
+            row["set"],
+            row["pairs"],
+            row["stages"],
+            f"{before:.2f} → {after:.2f} dB",
+            f"{after - before:+.2f} dB",
+            f"{row['ssim_y_input']:.3f} → {row['ssim_y_restored']:.3f}",
         )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n" + "\n".join(lines) + "\n"
 
 
 def seams() -> str:
     """One sentence."""
     rows = {row["margin"]: row["seam_ratio"] for row in load("seams")["results"]["rows"]}
-    return f" steps across patch edges, of those of the clean clip: {rows[0]:.2f} without margin, {rows[16]:.3f} with 16 px "
+    return f" steps across patch edges over the clean clip's: {rows[0]:.2f} without margin, {rows[16]:.3f} with 16 px "
 
 
 def speed() -> str:
