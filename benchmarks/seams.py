@@ -8,7 +8,7 @@ pictures themselves do. The two should agree to 5 %.
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 import numpy as np
 from _record import ROOT, record

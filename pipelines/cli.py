@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-# Idle threads of torch's pool would spin for the next piece of work, on cores that the decoder,
-# the encoder and other workers need: several times slower. It is read when torch is imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# By default idle threads of torch's pool spin long for the next piece of work, on cores that the
+# decoder, the encoder and other workers need; a short spin is as fast alone, and far faster beside
+# them (benchmarks/restore_speed.py). It is read when torch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 import typer
 from rich.console import Console

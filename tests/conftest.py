@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# As the command line does: threads that spin while they wait take the cores from those that work.
+# Threads that spin while they wait take the cores from those that work; tests often share theirs.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest

@@ -51,8 +51,8 @@ class RestorerActor:
                 imported instead of ours.
         """
         sys.path[:] = [folder for folder in sys.path if folder != hidden_folder]
-        # Threads of torch that wait must not spin; read when torch is imported, which comes later.
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        # As the command line does, for machines it has not started: read when torch is imported.
+        os.environ.setdefault("GOMP_SPINCOUNT", "30000")
         gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
         if not gpus:
             # Ray leaves all GPUs visible to a worker that asked for none.
