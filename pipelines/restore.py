@@ -122,7 +122,7 @@ def restore_files(
                 reporter.fail(item.source, str(error))
                 codes.append(exit_code(error))
         if pool is not None and (deaths := pool.state().deaths):
-            reporter.note(f"{deaths} workers died on the way and were replaced")
+            reporter.note(f"workers that died on the way and were replaced: {deaths}; no frame was lost")
     if len(codes) == 1:
         return codes[0]
     return ExitCode.DONE if set(codes) == {ExitCode.DONE} else ExitCode.SOME_FAILED

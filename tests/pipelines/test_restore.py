@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -17,7 +18,7 @@ from streamrestore.errors import ConfigError, WorkerStartError
 from tests.clips import make_clip
 from tests.networks import offset_restorer
 from tests.pipelines.runs import Notes, options
-from workers import RestorerPool, open_pool
+from workers import PoolState, RestorerPool, open_pool
 
 FAST = options(encoding=EncodingRequest(preset="ultrafast"))
 
@@ -111,3 +112,23 @@ def test_files_after_a_bad_one_are_restored_on_the_same_workers(tmp_path: Path) 
     assert run(plan_items([tmp_path], None, ["derain"]), notes, counted) is ExitCode.SOME_FAILED
     assert [each.source.name for each in notes.finished] == ["b.mp4", "c.mp4"]
     assert len(started) == 1
+
+
+class _Bereaved:
+    """A pool that lost a worker on the way."""
+
+    def __init__(self) -> None:
+        self._pool = start()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._pool, name)
+
+    def state(self) -> PoolState:
+        return replace(self._pool.state(), deaths=1)
+
+
+def test_dead_workers_are_told_of(tmp_path: Path) -> None:
+    notes = Notes()
+    items = plan_items([make_clip(tmp_path / "a.mp4")], None, ["derain"])
+    assert run(items, notes, cast("Callable[[], RestorerPool]", _Bereaved)) is ExitCode.DONE
+    assert "workers that died on the way and were replaced: 1; no frame was lost" in notes.notes
