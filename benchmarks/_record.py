@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import torch
 
-from streamrestore.devices import find_devices
+from streamrestore.devices import cpu_cores, find_devices
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,7 +30,8 @@ def _commit() -> str:
 
 def record(name: str, results: object) -> None:
     """Write ``results/NAME.json`` with machine, versions and commit."""
-    device = find_devices()[0]
+    devices = find_devices()
+    device = devices[0]
     document = {
         "benchmark": name,
         "date": datetime.now(UTC).date().isoformat(),
@@ -38,8 +39,8 @@ def record(name: str, results: object) -> None:
         "machine": {
             "device": device.label(),
             "name": device.name,
-            "cores": find_cores(),
-            "memory_gib": round(find_devices()[-1].memory_bytes / 2**30, 1),
+            "cores": cpu_cores(),
+            "memory_gib": round(devices[-1].memory_bytes / 2**30, 1),
             "system": platform.platform(),
         },
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "av": av.__version__},
@@ -49,8 +50,3 @@ def record(name: str, results: object) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n")
     print(f"written: {path.relative_to(ROOT)}")
-
-
-def find_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from typing import get_args
 
 from streamrestore.checkpoint import Task
 from streamrestore.errors import ConfigError
 
-TASKS: tuple[Task, ...] = ("derain", "deblur", "denoise")
+TASKS: tuple[Task, ...] = get_args(Task)
 
 _CLOCK = re.compile(r"(?:(?:(?P<hours>\d+):)?(?P<minutes>\d+):)?(?P<seconds>\d+(?:\.\d+)?|\.\d+)")
 

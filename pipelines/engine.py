@@ -71,6 +71,11 @@ class Progress:
         """Average since the start."""
         return self.frames / self.elapsed_seconds if self.elapsed_seconds > 0 else 0.0
 
+    def seconds_left(self, frames_total: int | None) -> float | None:
+        """At the average rate so far; None where the number of frames or the rate is unknown."""
+        rate = self.frames_per_second()
+        return max(0.0, frames_total - self.frames) / rate if frames_total and rate else None
+
 
 @dataclass(slots=True)
 class _Meter:

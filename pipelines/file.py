@@ -117,7 +117,7 @@ def restore_file(
                 height, width = job.plan.patch
                 reporter.note(f"{job.source.info.path}: {error}: beginning again with patches of {width}x{height} px")
         _commit(partial, job.output)
-    return Finished(job.source.info.path, job.output, progress.frames, progress.elapsed_seconds, progress.load)
+    return Finished(job.source.info.path, job.output, progress)
 
 
 def _plan(info: SourceInfo, options: FileOptions, *, patch: int | None, whole: bool) -> PatchPlan:

@@ -28,9 +28,8 @@ class Finished:
 
     source: Path
     output: Path
-    frames: int
-    elapsed_seconds: float
-    load: StageLoad
+    progress: Progress
+    """Where it stood at its end."""
 
 
 class Reporter(Protocol):
@@ -74,11 +73,11 @@ def describe_load(load: StageLoad) -> str:
 
 def describe_finished(finished: Finished) -> str:
     """One line for people."""
-    rate = finished.frames / finished.elapsed_seconds if finished.elapsed_seconds else 0.0
-    frames = f"{finished.frames} {'frame' if finished.frames == 1 else 'frames'}"
+    end = finished.progress
+    frames = f"{end.frames} {'frame' if end.frames == 1 else 'frames'}"
     return (
-        f"{finished.output}: {frames} in {finished.elapsed_seconds:.1f} s, {rate:.2f} fps "
-        f"({finished.load.bottleneck()} is the bottleneck: {describe_load(finished.load)})"
+        f"{finished.output}: {frames} in {end.elapsed_seconds:.1f} s, {end.frames_per_second():.2f} fps "
+        f"({end.load.bottleneck()} is the bottleneck: {describe_load(end.load)})"
     )
 
 
@@ -113,29 +112,41 @@ class _Quiet:
         pass
 
 
-class _Plain(_Quiet):
-    """A line every few seconds on stderr, the result on stdout; right for logs."""
+class _Paced(_Quiet):
+    """Says something of a file now and then."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._out = Console(highlight=False, soft_wrap=True)
         self._frames: int | None = None
         self._said = 0.0
 
     def begin(self, source: Path, output: Path, frames: int | None) -> None:
         self._frames, self._said = frames, self._clock()
 
+    def _due(self, seconds: float) -> bool:
+        """Whether it is so long since the last time; if so, now is the last time."""
+        now = self._clock()
+        if now - self._said < seconds:
+            return False
+        self._said = now
+        return True
+
+
+class _Plain(_Paced):
+    """A line every few seconds on stderr, the result on stdout; right for logs."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(clock)
+        self._out = Console(highlight=False, soft_wrap=True)
+
     def update(self, progress: Progress) -> None:
-        if self._clock() - self._said < _PLAIN_SECONDS:
+        if not self._due(_PLAIN_SECONDS):
             return
-        self._said = self._clock()
+        count = f"{progress.frames}/{self._frames}" if self._frames else f"{progress.frames}"
+        left = progress.seconds_left(self._frames)
+        ahead = "" if left is None else f"eta {left:.0f} s  "
         rate = progress.frames_per_second()
-        count, ahead = f"{progress.frames}", ""
-        if self._frames:
-            count += f"/{self._frames}"
-            if rate:
-                ahead = f"eta {max(0.0, self._frames - progress.frames) / rate:.0f} s  "
         self._errors.print(f"{count} frames  {rate:.2f} fps  {ahead}{describe_progress(progress)}", markup=False)
 
     def finish(self, finished: Finished) -> None:
@@ -196,31 +207,23 @@ class _Live(_Plain):
             self._task = None
 
 
-class _Json(_Quiet):
+class _Json(_Paced):
     """One JSON object a line on stdout, for programs; ``event`` says what it is."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._clock = clock
-        self._frames: int | None = None
-        self._said = 0.0
-
     def begin(self, source: Path, output: Path, frames: int | None) -> None:
-        self._frames, self._said = frames, self._clock()
+        super().begin(source, output, frames)
         self._say(event="begin", source=str(source), output=str(output), frames_total=frames)
 
     def update(self, progress: Progress) -> None:
-        if self._clock() - self._said < _JSON_SECONDS:
+        if not self._due(_JSON_SECONDS):
             return
-        self._said = self._clock()
-        rate = progress.frames_per_second()
-        ahead = (self._frames - progress.frames) / rate if self._frames and rate else None
+        left = progress.seconds_left(self._frames)
         self._say(
             event="progress",
             frames=progress.frames,
             frames_total=self._frames,
-            fps=round(rate, 3),
-            eta_seconds=None if ahead is None else round(max(0.0, ahead), 1),
+            fps=round(progress.frames_per_second(), 3),
+            eta_seconds=None if left is None else round(left, 1),
             **_load_fields(progress.load),
         )
 
@@ -229,9 +232,9 @@ class _Json(_Quiet):
             event="done",
             source=str(finished.source),
             output=str(finished.output),
-            frames=finished.frames,
-            elapsed_seconds=round(finished.elapsed_seconds, 3),
-            **_load_fields(finished.load),
+            frames=finished.progress.frames,
+            elapsed_seconds=round(finished.progress.elapsed_seconds, 3),
+            **_load_fields(finished.progress.load),
         )
 
     def fail(self, source: Path, message: str) -> None:

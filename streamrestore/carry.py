@@ -5,7 +5,6 @@ work starts, by `plan_carry`; nothing is dropped without a word.
 """
 
 import io
-import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -297,15 +296,12 @@ def _move(packet: "Packet[Stream]", seconds: Fraction) -> None:
     """Shift a packet's times exactly, in a time base that holds both: its own may be coarse, as AVI's are."""
     if not seconds:
         return
-    base = Fraction(1, math.lcm(packet.time_base.denominator, seconds.denominator))
-    pts, dts, duration = (
-        None if time is None else time * packet.time_base / base for time in (packet.pts, packet.dts, packet.duration)
+    own, base = packet.time_base, Fraction(1, lcm(packet.time_base.denominator, seconds.denominator))
+    packet.pts, packet.dts = (
+        None if time is None else int((time * own + seconds) / base) for time in (packet.pts, packet.dts)
     )
-    shift = seconds / base
+    packet.duration = int((packet.duration or 0) * own / base)
     packet.time_base = base
-    packet.pts = None if pts is None else int(pts + shift)
-    packet.dts = None if dts is None else int(dts + shift)
-    packet.duration = int(duration or 0)
 
 
 def _trimmed_chapters(source: InputContainer, info: SourceInfo, plan: CarryPlan) -> "Iterator[Chapter]":

@@ -66,26 +66,22 @@ class DeviceChoice:
         return self.devices[0].kind
 
 
-def cpu_flags() -> frozenset[str]:
-    """What ``/proc/cpuinfo`` says the CPU can do, such as ``avx512f``; empty off Linux."""
+def _cpu_info(*names: str) -> str:
+    """What ``/proc/cpuinfo`` says of the first CPU under one of these names; empty off Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return frozenset()
-    for line in lines:
-        if line.startswith(("flags", "Features")):
-            return frozenset(line.partition(":")[2].split())
-    return frozenset()
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(names)), "")
+
+
+def cpu_flags() -> frozenset[str]:
+    """What the CPU can do, such as ``avx512f``; empty off Linux."""
+    return frozenset(_cpu_info("flags", "Features").split())
 
 
 def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    return _cpu_info("model name") or platform.processor() or platform.machine()
 
 
 def find_devices() -> tuple[Device, ...]:

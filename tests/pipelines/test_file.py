@@ -41,7 +41,7 @@ def test_an_identity_restorer_changes_no_sample_and_no_time(
     output = tmp_path / "out.mkv"
     finished = restore(source, output, identity)
     before, after = read(source), read(output)
-    assert finished.frames == len(before) == len(after) == len(VARIABLE)
+    assert finished.progress.frames == len(before) == len(after) == len(VARIABLE)
     for (time_in, planes_in), (time_out, planes_out) in zip(before, after, strict=True):
         assert time_in == time_out
         assert all(np.array_equal(a, b) for a, b in zip(planes_in, planes_out, strict=True))

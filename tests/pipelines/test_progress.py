@@ -10,7 +10,7 @@ from pipelines.engine import Progress, StageLoad
 from pipelines.progress import Finished, describe_load, make_reporter
 
 LOAD = StageLoad(0.12, 0.963, 0.41)
-FINISHED = Finished(Path("in.mp4"), Path("out.mp4"), 60, 25.0, LOAD)
+FINISHED = Finished(Path("in.mp4"), Path("out.mp4"), Progress(60, 25.0, LOAD))
 
 
 def test_the_load_names_every_stage() -> None:
