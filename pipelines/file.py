@@ -16,8 +16,9 @@ from streamrestore.devices import DeviceKind, batch_pixels
 from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding
 from streamrestore.errors import ConfigError, DeviceMemoryError, DiskFullError, OutputError, PatchSizeError
 from streamrestore.patches import PatchPlan, plan_patches
+from streamrestore.probing import SourceInfo
 from streamrestore.sink import check_encoder, open_sink
-from streamrestore.source import Source, SourceInfo, Trim, open_source, plan_trim
+from streamrestore.source import Source, Trim, open_source, plan_trim
 from workers import RestorerPool, frames_in_chunk, plan_window
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from streamrestore.checkpoint import Model
 from streamrestore.devices import CPU_THREADS, DeviceChoice, Precision, default_workers
 from streamrestore.errors import ConfigError, StoppedError, StreamRestoreError, WorkerStartError
 from streamrestore.mprnet import Stages
+from streamrestore.probing import check_source
 from streamrestore.restorer import Restorer, RestorerSettings
-from streamrestore.source import check_source
 from workers import RestorerPool, open_pool
 
 START_SECONDS = 300.0

@@ -20,7 +20,8 @@ from av.stream import AttachmentStream, DataStream, Discard, Stream
 
 from streamrestore.encoding import Encoding
 from streamrestore.errors import OutputError
-from streamrestore.source import AV_ERRORS, TAG_ERRORS, WHOLE, SourceInfo, StreamInfo, Trim, open_container, use_only
+from streamrestore.probing import AV_ERRORS, TAG_ERRORS, SourceInfo, StreamInfo, open_container, use_only
+from streamrestore.source import WHOLE, Trim
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # exists only for type checkers

@@ -16,7 +16,7 @@ from streamrestore.devices import cpu_flags
 from streamrestore.errors import ConfigError, UnsupportedError
 from streamrestore.formats import pixel_format
 from streamrestore.frame import PixelFormat, VideoFormat
-from streamrestore.source import SourceInfo
+from streamrestore.probing import SourceInfo
 
 ENCODER_THREADS = 4
 """A constant, not the core count: another count of threads gives other bytes.

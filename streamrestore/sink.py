@@ -23,7 +23,7 @@ from streamrestore.encoding import ENCODER_THREADS, Encoding
 from streamrestore.errors import ConfigError, DiskFullError, OutputError, SinkError
 from streamrestore.frame import Planes
 from streamrestore.planes import build_frame
-from streamrestore.source import AV_ERRORS, TAG_ERRORS, SourceInfo, open_container, reason
+from streamrestore.probing import AV_ERRORS, TAG_ERRORS, SourceInfo, open_container, reason
 
 _ASSUMED_RATE = 25
 """Frames a second where the source does not say; only rate control looks at it."""

@@ -14,7 +14,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from streamrestore.formats import ColourTags, video_format
-from streamrestore.source import SourceInfo
+from streamrestore.probing import SourceInfo
 
 TIME_BASE = Fraction(1, 30000)
 STEADY = tuple(range(0, 12 * 1001, 1001))

@@ -8,7 +8,7 @@ import pytest
 from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding
 from streamrestore.errors import ConfigError
 from streamrestore.formats import ColourTags, video_format
-from streamrestore.source import SourceInfo
+from streamrestore.probing import SourceInfo
 from tests.clips import INFO
 
 

@@ -19,8 +19,9 @@ from streamrestore.carry import CarryPlan, plan_carry
 from streamrestore.encoding import AUTOMATIC, EncodingRequest, plan_encoding
 from streamrestore.errors import DiskFullError, OutputError, SinkError
 from streamrestore.frame import Frame
+from streamrestore.probing import SourceInfo
 from streamrestore.sink import open_sink
-from streamrestore.source import SourceInfo, open_source, plan_trim
+from streamrestore.source import open_source, plan_trim
 from tests.clips import STEADY, VARIABLE, Clip, make_clip, png
 
 LOSSLESS = EncodingRequest(crf=0, preset="ultrafast")

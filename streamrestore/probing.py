@@ -1,0 +1,280 @@
+"""Find out what a file is, before it is read through: its container, streams, formats, colour and side data."""
+
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.sidedata.sidedata import SideDataContainer
+from av.sidedata.sidedata import Type as SideData
+from av.stream import Discard, Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from streamrestore.errors import DecodeError, SourceError, UnsupportedError
+from streamrestore.formats import ColourTags, video_format
+from streamrestore.frame import VideoFormat
+
+# A "video" may be a playlist: it must not make us fetch addresses.
+_PROTOCOLS = {"protocol_whitelist": "file,crypto,data"}
+
+TAG_ERRORS = "surrogateescape"
+"""How tags that are not UTF-8 are read, so that they can be written again byte for byte."""
+
+AV_ERRORS = (av.FFmpegError, OSError, ValueError)
+"""What PyAV raises when a file is not what it says, or cannot be read or written."""
+
+_TEXT_ART = frozenset({"tty", "bin", "xbin", "adf", "idf"})
+"""FFmpeg draws text files as pictures; nobody who names one means that."""
+
+_FASTEST_RATE = 240
+"""Frames a second; files that claim more have durations of one tick, not a rate."""
+
+_LOST_SIDE_DATA = {
+    SideData.MASTERING_DISPLAY_METADATA: "HDR10 mastering display metadata",
+    SideData.CONTENT_LIGHT_LEVEL: "HDR10 content light levels",
+    SideData.AMBIENT_VIEWING_ENVIRONMENT: "the ambient viewing environment",
+    SideData.DYNAMIC_HDR_PLUS: "HDR10+ metadata",
+    SideData.DOVI_RPU_BUFFER: "Dolby Vision metadata",
+    SideData.DYNAMIC_HDR_VIVID: "HDR Vivid metadata",
+    SideData.A53_CC: "closed captions inside the video",
+    SideData.STEREO3D: "stereo 3D marks",
+    SideData.SPHERICAL: "spherical video marks",
+    SideData.ICC_PROFILE: "an ICC profile",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """A stream beside the restored one."""
+
+    index: int
+    kind: str
+    """``video``, ``audio``, ``subtitle``, ``attachment``, ``data`` or ``unknown``."""
+    codec: str | None
+    """FFmpeg's name; None where FFmpeg does not know it."""
+    language: str | None
+    cover_art: bool
+    """A still picture that stands for the file."""
+
+    def __str__(self) -> str:
+        """Such as ``audio stream #1 (aac, eng)``."""
+        details = ", ".join(word for word in (self.codec, self.language) if word and word != "und")
+        return f"{'cover art' if self.cover_art else self.kind} stream #{self.index}" + (
+            f" ({details})" if details else ""
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What is known of a video file before it is read through."""
+
+    path: Path
+    container: str
+    """FFmpeg's names of the container, such as ``matroska,webm``."""
+    stream_index: int
+    """Of the video stream that is restored."""
+    codec: str
+    video: VideoFormat
+    """With every guess about colour made."""
+    pixel_format_name: str
+    """What the decoder gives; `video` has its planar twin."""
+    tags: ColourTags
+    """As found."""
+    time_base: Fraction
+    """Seconds a tick of every pts and duration."""
+    sample_aspect_ratio: Fraction | None
+    display_matrix: tuple[int, ...] | None
+    """Nine fixed-point numbers that turn the picture, as FFmpeg stores them."""
+    average_rate: Fraction | None
+    """Frames a second; a hint, since the rate may vary."""
+    estimated_frames: int | None
+    """From the header: packets, which need not all be shown."""
+    start_pts: int
+    """Of the first frame."""
+    container_start: Fraction
+    """Seconds at which the first stream of the file begins; ``--ss`` counts from here."""
+    duration_seconds: float | None
+    interlaced: bool | None
+    """What the stream's flags say; None where they say nothing."""
+    lost_side_data: tuple[str, ...]
+    """What the first frame carries that the sink does not write again."""
+    other_streams: tuple[StreamInfo, ...]
+
+    @property
+    def hdr(self) -> bool:
+        """Whether the transfer is PQ or HLG."""
+        return self.tags.hdr
+
+
+def probe(path: Path) -> SourceInfo:
+    """Open a video file and decode its first frame, to know what it is.
+
+    Args:
+        path: A regular file, whatever its name.
+
+    Raises:
+        SourceError: There is no such file, or FFmpeg cannot read it.
+        UnsupportedError: It has no video, or none that can be restored without loss.
+        DecodeError: Its first frame cannot be decoded.
+    """
+    check_source(path)
+    with open_container(path) as container:
+        stream = _choose_video(container, path)
+        try:
+            first = next(container.decode(stream), None)
+        except AV_ERRORS as error:
+            raise DecodeError(f"{path}: the first frame cannot be decoded: {reason(error)}") from error
+        if first is None or first.pts is None:
+            raise DecodeError(f"{path}: no frame with a time could be decoded")
+        return _describe(path, container, stream, first)
+
+
+def check_source(path: Path) -> None:
+    """Find out what can be told without reading a file.
+
+    Raises:
+        SourceError: It is not there, no regular file, or empty.
+    """
+    if not os.path.exists(path):  # unlike pathlib, also for a name that is too long
+        raise SourceError(f"{path} does not exist")
+    if not path.is_file():
+        raise SourceError(f"{path} is not a regular file: name one video file")
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path} is empty")
+
+
+@contextmanager
+def open_container(path: Path) -> Iterator[InputContainer]:
+    """Open a file for demuxing, by the `file` protocol and nothing else.
+
+    Raises:
+        SourceError: FFmpeg cannot read it.
+    """
+    try:
+        # The prefix keeps names such as "-x.mp4" or "http:x.mp4" what they are: names.
+        container = av.open(f"file:{path}", "r", container_options=_PROTOCOLS, metadata_errors=TAG_ERRORS)
+    except PermissionError as error:
+        raise SourceError(f"{path} cannot be read: permission denied") from error
+    except AV_ERRORS as error:
+        raise SourceError(f"{path} is not a video that can be read, or it is damaged: {reason(error)}") from error
+    with container:
+        yield container
+
+
+def reason(error: Exception) -> str:
+    """FFmpeg's words for what went wrong, without the name of the file."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+def _choose_video(container: InputContainer, path: Path) -> VideoStream:
+    videos = [stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition]
+    if not videos or container.format.name in _TEXT_ART:
+        kinds = sorted({stream.type for stream in container.streams}) if container.format.name not in _TEXT_ART else []
+        raise UnsupportedError(f"{path} has no video stream ({', '.join(kinds) or 'text'} only)")
+    best = container.streams.best("video")
+    stream = best if isinstance(best, VideoStream) and best in videos else videos[0]
+    # Asking a stream without a codec context for anything crashes the interpreter.
+    if stream.codec_context is None:
+        raise UnsupportedError(f"{path}: there is no decoder for video stream #{stream.index}")
+    use_only(container, [stream])
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def use_only(container: InputContainer, streams: Collection[Stream]) -> None:
+    """Have the demuxer skip every other stream."""
+    for stream in container.streams:
+        stream.discard = Discard.default if stream in streams else Discard.all
+
+
+def _describe(path: Path, container: InputContainer, stream: VideoStream, first: VideoFrame) -> SourceInfo:
+    if not stream.time_base:
+        raise UnsupportedError(f"{path}: the video stream has no time base")
+    tags = ColourTags(first.color_range, first.colorspace, first.color_primaries, first.color_trc)
+    side_data = cast(SideDataContainer, first.side_data)  # its stub says otherwise
+    matrix = side_data.get(SideData.DISPLAYMATRIX)
+    display_matrix = None if matrix is None else tuple(np.frombuffer(bytes(matrix), np.int32).tolist())
+    rate = _average_rate(stream)
+    duration = _duration_seconds(container, stream)
+    return SourceInfo(
+        path=path,
+        container=container.format.name,
+        stream_index=stream.index,
+        codec=stream.codec_context.codec.canonical_name,
+        video=replace(
+            video_format(first.width, first.height, first.format.name, tags, stream.codec_context.codec.canonical_name),
+            quarter_turns=_quarter_turns(display_matrix),
+        ),
+        pixel_format_name=first.format.name,
+        tags=tags,
+        time_base=stream.time_base,
+        sample_aspect_ratio=stream.sample_aspect_ratio or None,
+        display_matrix=display_matrix,
+        average_rate=rate,
+        estimated_frames=stream.frames or (round(duration * rate) if duration and rate else None),
+        start_pts=first.pts or 0,
+        container_start=_container_start(container),
+        duration_seconds=duration,
+        interlaced=_interlaced(stream, first),
+        lost_side_data=tuple(name for kind, name in _LOST_SIDE_DATA.items() if kind in side_data),
+        other_streams=tuple(_describe_other(other) for other in container.streams if other is not stream),
+    )
+
+
+def _quarter_turns(display_matrix: tuple[int, ...] | None) -> int:
+    """Counterclockwise quarter turns nearest to a display matrix, whose first two numbers say where right goes."""
+    if display_matrix is None:
+        return 0
+    right, down = display_matrix[0], display_matrix[1]
+    if abs(down) > abs(right):
+        return 3 if down > 0 else 1
+    return 2 if right < 0 and display_matrix[4] < 0 else 0
+
+
+def _average_rate(stream: VideoStream) -> Fraction | None:
+    for rate in (stream.average_rate, stream.guessed_rate):
+        if rate and rate <= _FASTEST_RATE:
+            return rate
+    return stream.average_rate or None
+
+
+def _container_start(container: InputContainer) -> Fraction:
+    # Not `container.start_time`: it is rounded to microseconds, which can lie after the first frame.
+    starts = [
+        stream.start_time * stream.time_base
+        for stream in container.streams
+        if stream.type in ("video", "audio") and stream.start_time is not None and stream.time_base
+    ]
+    return min(starts, default=Fraction(0))
+
+
+def _duration_seconds(container: InputContainer, stream: VideoStream) -> float | None:
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else None
+
+
+def _interlaced(stream: VideoStream, first: VideoFrame) -> bool | None:
+    if first.interlaced_frame:
+        return True
+    return {0: None, 1: False}.get(stream.codec_context.field_order, True)
+
+
+def _describe_other(stream: Stream) -> StreamInfo:
+    codec = stream.name if stream.type == "data" else None
+    if stream.codec_context is not None:
+        codec = stream.codec_context.codec.canonical_name
+    return StreamInfo(
+        index=stream.index,
+        kind=stream.type,
+        codec=codec,
+        language=stream.language,
+        cover_art=Disposition.attached_pic in stream.disposition,
+    )
