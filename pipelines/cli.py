@@ -6,6 +6,7 @@ Heavy modules are imported inside the commands, so that ``--help`` and ``--versi
 import logging
 import os
 import sys
+import threading
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from rich.table import Table
 
 from pipelines.exit_codes import ExitCode, exit_code
 from pipelines.train_cli import train_command
+from pipelines.verify_cli import verify_command
 from pipelines.weights_cli import weights_app
 from streamrestore import __version__
 from streamrestore.errors import ConfigError, StreamRestoreError
@@ -39,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(weights_app, name="weights")
 app.command("train")(train_command)
+app.command("verify")(verify_command)
 
 
 class PrecisionChoice(StrEnum):
@@ -48,6 +51,13 @@ class PrecisionChoice(StrEnum):
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"
+
+
+class OnErrorChoice(StrEnum):
+    """What ``--on-error`` takes."""
+
+    PASS = "pass"
+    FAIL = "fail"
 
 
 class ProgressChoice(StrEnum):
@@ -121,6 +131,18 @@ def restore(
         str | None, typer.Option("--ss", "-ss", metavar="TIME", help="Begin there: seconds or HH:MM:SS.mmm.")
     ] = None,
     stop: Annotated[str | None, typer.Option("--to", "-to", metavar="TIME", help="End there.")] = None,
+    on_error: Annotated[
+        OnErrorChoice,
+        typer.Option(
+            case_sensitive=False,
+            help="What damaged frames are: passed on as they are, counted and named; or the end of the job.",
+        ),
+    ] = OnErrorChoice.PASS,
+    restart: Annotated[bool, typer.Option("--restart", help="Forget what an interrupted run finished.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the work folder when all is done.")] = False,
+    work_dir: Annotated[
+        Path | None, typer.Option("--work-dir", help="Where finished segments wait. Default: OUTPUT.work beside it.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("-y", help="Overwrite outputs.")] = False,
     never_overwrite: Annotated[bool, typer.Option("-n", help="Never overwrite outputs (the default).")] = False,
     progress: Annotated[ProgressChoice, typer.Option(case_sensitive=False)] = ProgressChoice.AUTO,
@@ -132,8 +154,8 @@ def restore(
     Several inputs go one after the other through the same warm workers.
     """
     from pipelines.arguments import parse_encoder_options, parse_patch, parse_tasks, parse_time, weights_per_task
-    from pipelines.file import FileOptions
     from pipelines.outputs import plan_items
+    from pipelines.planning import FileOptions, Network
     from pipelines.progress import make_reporter
     from pipelines.restore import PoolOptions, restore_files, start_pool
     from pipelines.signals import stop_on_signals
@@ -149,27 +171,27 @@ def restore(
     models = tuple(map(find_weights, tasks, weights_per_task(tasks, weights or [])))
     choice = choose_devices(devices, find_devices())
     chosen_precision, why = choose_precision(precision, choice)
-    options = FileOptions(
-        tasks=tasks,
-        crop=min(model.crop for model in models),
-        device=choice.kind,
-        patch=parse_patch(patch),
-        whole_frames=local_pooling,
-        encoding=EncodingRequest(codec, crf, preset, pix_fmt, parse_encoder_options(encoder_options or [])),
-        start_seconds=parse_time("--ss", start),
-        stop_seconds=parse_time("--to", stop),
-        overwrite=overwrite,
-    )
-    pool_options = PoolOptions(
+    network = Network(
         models=models,
-        choice=choice,
+        device=choice.devices[0],
         precision=chosen_precision,
         stages=_stages(stages),
         local_pooling=local_pooling,
         strength=strength,
-        workers=workers,
-        address=address,
     )
+    options = FileOptions(
+        network=network,
+        patch=parse_patch(patch),
+        encoding=EncodingRequest(codec, crf, preset, pix_fmt, parse_encoder_options(encoder_options or [])),
+        start_seconds=parse_time("--ss", start),
+        stop_seconds=parse_time("--to", stop),
+        on_error="fail" if on_error is OnErrorChoice.FAIL else "pass",
+        overwrite=overwrite,
+        restart=restart,
+        keep=keep,
+        work_dir=work_dir,
+    )
+    pool_options = PoolOptions(network, choice, workers, address)
     log.info("devices: %s (%s)", ", ".join(device.label() for device in choice.devices), choice.reason)
     log.info("precision: %s (%s)", chosen_precision, why)
     for model in models:
@@ -218,8 +240,24 @@ def main() -> None:
     """Run the command line; the console script ``streamrestore``."""
     try:
         app()
+        code = int(ExitCode.DONE)
     except StreamRestoreError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
-        sys.exit(exit_code(error))
+        code = exit_code(error)
     except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
+        code = ExitCode.INTERRUPTED
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    _leave(code)
+
+
+def _leave(code: int) -> None:
+    """End the process, also when a thread of ours is still inside torch."""
+    from workers.inline import THREAD_NAME
+
+    if all(thread.name != THREAD_NAME for thread in threading.enumerate()):
+        sys.exit(code)
+    # The interpreter would take such a thread's ground away, and the process would end by SIGABRT.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -15,22 +15,32 @@ the reader waits, so memory is bounded by the window however slow the slowest st
 calling thread reports progress and turns a stop request into a clean end.
 """
 
+import logging
+import math
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Protocol
 
 import numpy as np
 
-from streamrestore.errors import StoppedError
-from streamrestore.frame import Chunk, Frame, Planes, Restored, VideoFormat
+from streamrestore.errors import DeviceMemoryError, RestoreError, StoppedError, WorkerStartError
+from streamrestore.frame import Chunk, Frame, OnError, Planes, Restored, Stamp, VideoFormat, planes_md5
 from streamrestore.patches import PatchPlan
 from workers.contract import RestorerPool
+
+log = logging.getLogger(__name__)
+
+FAILURES_IN_A_ROW = 3
+"""Chunks that cannot be restored, one after the other, until the run ends."""
+
+DRAIN_SECONDS = 5.0
+"""How long a stop request waits for the frames in flight: they may be the last of a segment."""
 
 _POLL_SECONDS = 0.1
 """How long a blocked thread waits before it looks for a stop request again."""
@@ -39,8 +49,8 @@ _POLL_SECONDS = 0.1
 class FrameWriter(Protocol):
     """Where restored frames go, in presentation order."""
 
-    def write(self, pts: int, duration: int, planes: Planes) -> None:
-        """Take one frame; times are in the source's time base."""
+    def write(self, stamp: Stamp, planes: Planes) -> None:
+        """Take one frame; its planes may be read-only."""
         ...
 
 
@@ -104,10 +114,11 @@ class _Meter:
 
 @dataclass(frozen=True, slots=True)
 class _Pending:
-    """One chunk in the window: the times stay here while the planes travel."""
+    """One chunk in the window, and what stays of its frames while their planes travel."""
 
-    times: tuple[tuple[int, int], ...]
-    """(pts, duration) of each frame."""
+    stamps: tuple[Stamp, ...]
+    chunk: Chunk
+    """Kept in case it cannot be restored."""
     result: "Future[Restored]"
 
 
@@ -133,6 +144,7 @@ class FrameEngine:
         *,
         frames_per_chunk: int,
         window: int,
+        on_error: OnError = "pass",
     ) -> None:
         """Prepare a run.
 
@@ -142,11 +154,19 @@ class FrameEngine:
             plan: How they are cut.
             frames_per_chunk: Frames that travel and are batched together.
             window: Most chunks between decoder and encoder, both included.
+            on_error: Whether frames that cannot be restored are passed on as they came, or end
+                the run. Where it happens `FAILURES_IN_A_ROW` times it is not the frames' fault,
+                and the run ends all the same.
         """
         self._pool = pool
         self._video = video
         self._plan = plan
         self._frames_per_chunk = frames_per_chunk
+        self._on_error = on_error
+        self._failures = 0
+        """Chunks in a row that could not be restored."""
+        self._last_failure: RestoreError | None = None
+        self._restored_any = False
         self._places = threading.Semaphore(window)
         self._window: queue.SimpleQueue[_Pending | BaseException | None] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -166,7 +186,7 @@ class FrameEngine:
         Args:
             frames: In presentation order; read in a thread of its own.
             sink: Written to in another thread.
-            stop: Set from outside to end early.
+            stop: Set from outside to end early: after the frames in flight, if they do not take long.
             report: Called in this thread, several times a second.
 
         Returns:
@@ -176,15 +196,18 @@ class FrameEngine:
             StoppedError: ``stop`` was set before the end.
             StreamRestoreError: Whatever a stage raised, after every frame before it was written.
         """
-        reader = threading.Thread(target=self._read, args=(frames,), name="read", daemon=True)
+        reader = threading.Thread(target=self._read, args=(frames, stop), name="read", daemon=True)
         writer = threading.Thread(target=self._write, args=(sink,), name="write", daemon=True)
         reader.start()
         writer.start()
+        deadline = math.inf
         try:
             while writer.is_alive():
                 writer.join(_POLL_SECONDS)
                 report(self._meter.progress(self._pool.state().workers))
                 if stop.is_set():
+                    deadline = min(deadline, time.monotonic() + DRAIN_SECONDS)
+                if time.monotonic() > deadline:
                     self._stop.set()
         finally:
             # Also at a second Ctrl-C: the caller closes what these threads read and write.
@@ -204,20 +227,26 @@ class FrameEngine:
                 if isinstance(item, _Pending):
                     item.result.cancel()
 
-    def _read(self, frames: Iterator[Frame]) -> None:
-        """Decode, group and submit until the end; an error takes its place in the order."""
+    def _read(self, frames: Iterator[Frame], enough: threading.Event) -> None:
+        """Decode, group and submit until the end, or until it is enough; an error takes its place in the order."""
         last: BaseException | None = None
         try:
             while last is None:
                 self._take_place()
+                if enough.is_set():
+                    raise StoppedError("stopped before the last frame")
                 began = time.monotonic()
                 group, last = _next_frames(frames, self._frames_per_chunk)
                 if not group:
                     break
                 planes = tuple(np.stack(same) for same in zip(*(frame.planes for frame in group), strict=True))
+                stamps = tuple(
+                    Stamp(frame.pts, frame.duration, planes_md5(frame.planes), frame.defects, frame.lost)
+                    for frame in group
+                )
                 self._meter.decode += time.monotonic() - began
-                times = tuple((frame.pts, frame.duration) for frame in group)
-                self._window.put(_Pending(times, self._pool.submit(Chunk(self._video, self._plan, planes))))
+                chunk = Chunk(self._video, self._plan, planes)
+                self._window.put(_Pending(stamps, chunk, self._pool.submit(chunk)))
         except BaseException as error:  # noqa: BLE001 - it is handed to the caller's thread, not swallowed
             last = error
         self._window.put(last)
@@ -234,18 +263,37 @@ class FrameEngine:
             while (item := self._get()) is not None:
                 if isinstance(item, BaseException):
                     raise item
-                restored = self._result(item.result)
-                self._meter.restore += restored.seconds
+                stamps, planes = self._restored(item)
                 began = time.monotonic()
-                for index, (pts, duration) in enumerate(item.times):
-                    sink.write(pts, duration, tuple(plane[index] for plane in restored.planes))
+                for index, stamp in enumerate(stamps):
+                    sink.write(stamp, tuple(plane[index] for plane in planes))
                     self._meter.frames += 1
                 self._meter.counted_until = time.monotonic()
                 self._meter.encode += self._meter.counted_until - began
                 self._places.release()
+            if self._last_failure is not None and not self._restored_any:
+                raise self._last_failure
         except BaseException as error:  # noqa: BLE001 - it is handed to the caller's thread, not swallowed
             self._failure = error
             self._stop.set()
+
+    def _restored(self, item: _Pending) -> tuple[tuple[Stamp, ...], Planes]:
+        """A chunk's frames, restored, or as they came if that is how it must be."""
+        try:
+            restored = self._result(item.result)
+        except (DeviceMemoryError, WorkerStartError):
+            raise
+        except RestoreError as error:
+            self._failures += 1
+            if self._on_error == "fail" or self._failures >= FAILURES_IN_A_ROW:
+                raise
+            self._last_failure = error
+            first = item.stamps[0].pts
+            log.warning("%d frames from pts %d on are passed on unrestored: %s", len(item.stamps), first, error)
+            return tuple(replace(stamp, passed=True) for stamp in item.stamps), item.chunk.planes
+        self._failures, self._restored_any = 0, True
+        self._meter.restore += restored.seconds
+        return item.stamps, restored.planes
 
     def _get(self) -> _Pending | BaseException | None:
         while True:

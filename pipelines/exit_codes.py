@@ -9,6 +9,7 @@ from streamrestore.errors import (
     OutputError,
     SourceError,
     StreamRestoreError,
+    VerificationError,
 )
 
 
@@ -47,5 +48,7 @@ def exit_code(error: StreamRestoreError) -> ExitCode:
             return ExitCode.NO_SPACE
         case OutputError():
             return ExitCode.OUTPUT
+        case VerificationError():
+            return ExitCode.VERIFICATION
         case _:
             return ExitCode.FAILED

@@ -30,6 +30,8 @@ class Finished:
     output: Path
     progress: Progress
     """Where it stood at its end."""
+    frames_before: int = 0
+    """Frames that an earlier run had restored already."""
 
 
 class Reporter(Protocol):
@@ -75,6 +77,8 @@ def describe_finished(finished: Finished) -> str:
     """One line for people."""
     end = finished.progress
     frames = f"{end.frames} {'frame' if end.frames == 1 else 'frames'}"
+    if finished.frames_before:
+        frames += f" (and {finished.frames_before} before)"
     return (
         f"{finished.output}: {frames} in {end.elapsed_seconds:.1f} s, {end.frames_per_second():.2f} fps "
         f"({end.load.bottleneck()} is the bottleneck: {describe_load(end.load)})"
@@ -233,6 +237,7 @@ class _Json(_Paced):
             source=str(finished.source),
             output=str(finished.output),
             frames=finished.progress.frames,
+            frames_before=finished.frames_before,
             elapsed_seconds=round(finished.progress.elapsed_seconds, 3),
             **_load_fields(finished.progress.load),
         )

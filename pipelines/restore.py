@@ -10,14 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from pipelines.exit_codes import ExitCode, exit_code
-from pipelines.file import FileOptions, prepare_file, restore_file
+from pipelines.file import restore_file
 from pipelines.outputs import Item
+from pipelines.planning import FileOptions, Network, prepare_file
 from pipelines.progress import Reporter
 from pipelines.signals import StopRequest, take_signals_back
-from streamrestore.checkpoint import Model
-from streamrestore.devices import CPU_THREADS, DeviceChoice, Precision, default_workers
+from streamrestore.devices import CPU_THREADS, DeviceChoice, default_workers
 from streamrestore.errors import ConfigError, StoppedError, StreamRestoreError, WorkerStartError
-from streamrestore.mprnet import Stages
 from streamrestore.probing import check_source
 from streamrestore.restorer import Restorer, RestorerSettings
 from workers import RestorerPool, open_pool
@@ -30,13 +29,8 @@ START_SECONDS = 300.0
 class PoolOptions:
     """What the workers of a run are to be."""
 
-    models: tuple[Model, ...]
-    """The chain, in order."""
+    network: Network
     choice: DeviceChoice
-    precision: Precision
-    stages: Stages = 3
-    local_pooling: bool = False
-    strength: float = 1.0
     workers: int | None = None
     """Processes; 0 for none but this one, None for what suits the devices."""
     address: str | None = None
@@ -53,16 +47,17 @@ def start_pool(options: PoolOptions) -> RestorerPool:
     workers = default_workers(choice) if options.workers is None else options.workers
     # A worker process sees one GPU, its own; this process sees them all.
     device = "cuda:0" if choice.kind == "cuda" and workers else choice.devices[0].label()
+    network = options.network
     settings = RestorerSettings(
         device,
-        options.precision,
-        options.stages,
-        options.local_pooling,
-        options.strength,
+        network.precision,
+        network.stages,
+        network.local_pooling,
+        network.strength,
         threads=CPU_THREADS if choice.kind == "cpu" else 0,
     )
     return open_pool(
-        partial(Restorer, options.models, settings),
+        partial(Restorer, network.models, settings),
         workers=workers,
         devices=[each.index for each in choice.devices] if choice.kind == "cuda" else "cpu",
         threads=CPU_THREADS,
@@ -111,10 +106,10 @@ def restore_files(
                 continue
             try:
                 _await_workers(pool, request.event)
-                reporter.finish(restore_file(job, options, pool, reporter, request.event))
+                reporter.finish(restore_file(job, pool, reporter, request.event))
                 codes.append(ExitCode.DONE)
             except StoppedError:
-                reporter.fail(item.source, f"stopped; nothing was written for {item.source}")
+                reporter.fail(item.source, f"stopped before {job.output} was done")
                 return request.code
             except (WorkerStartError, ConfigError):
                 raise

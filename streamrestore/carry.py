@@ -20,7 +20,10 @@ from av.stream import AttachmentStream, DataStream, Discard, Stream
 
 from streamrestore.encoding import Encoding
 from streamrestore.errors import OutputError
+from streamrestore.hdr import writes_static_hdr
+from streamrestore.messages import codecs_holding, holds
 from streamrestore.probing import AV_ERRORS, TAG_ERRORS, SourceInfo, StreamInfo, open_container, use_only
+from streamrestore.siting import holds_chroma_location
 from streamrestore.source import WHOLE, Trim
 
 if TYPE_CHECKING:
@@ -129,6 +132,20 @@ def _losses(info: SourceInfo, encoding: Encoding) -> Iterator[str]:
     """What the restored stream itself will lose."""
     for lost in info.lost_side_data:
         yield f"{lost} cannot be written again and will be lost"
+    for riding in info.riding:
+        if not holds(encoding.codec, riding.kind):
+            able = " or ".join(codecs_holding(riding.kind))
+            yield f"{encoding.codec} cannot hold {riding.name}, so {riding.without}: take the codec {able} to keep it"
+    if (info.mastering_display or info.content_light) and not writes_static_hdr(encoding.encoder):
+        yield (
+            f"{encoding.encoder} cannot write the HDR10 metadata (mastering display, light levels), so players "
+            "guess the brightness: take the codec hevc or av1 to keep it"
+        )
+    location = info.video.chroma_location
+    if encoding.pixels.chroma_shift == (1, 1) and not holds_chroma_location(
+        encoding.codec, encoding.container, location
+    ):
+        yield f"{encoding.codec} in {encoding.suffix} cannot say that chroma sits {location}: players assume the left"
     if info.interlaced:
         yield "the video is marked as interlaced: its frames are restored whole, and the mark will be lost"
     if info.display_matrix is not None and encoding.container == "mpegts":
@@ -146,8 +163,9 @@ def _is_rewritten(container: str, source: InputContainer, info: SourceInfo, othe
     if stream.discard == Discard.all:  # so the demuxer marks the titles that it gives as chapters
         return bool(source.chapters())
     timecode = stream.metadata.get("timecode")
-    kept = container in ("mp4", "mov") and timecode == source.streams[info.stream_index].metadata.get("timecode")
-    return kept and timecode is not None
+    # As a tag of the video: mp4 and mov make a track of it again, Matroska keeps it so.
+    kept = timecode == source.streams[info.stream_index].metadata.get("timecode")
+    return kept and timecode is not None and container in ("mp4", "mov", "matroska")
 
 
 def _holds(container: str, stream: Stream) -> bool:

@@ -8,6 +8,7 @@ Matrices and ranges are those of ITU-T H.273 sections 8.3 and 8.4. All arithmeti
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,19 @@ LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {
     Matrix.SMPTE240M: (0.212, 0.087),
 }
 """(K_R, K_B) of each matrix, ITU-T H.273 table 4."""
+
+Parity = Literal[0, 1]
+"""Which field of a frame a picture is: 0 its even rows, 1 its odd ones."""
+
+_SITES = {
+    ChromaLocation.LEFT: (0.5, 0.0),
+    ChromaLocation.CENTER: (0.5, 0.5),
+    ChromaLocation.TOP_LEFT: (0.0, 0.0),
+    ChromaLocation.TOP: (0.0, 0.5),
+    ChromaLocation.BOTTOM_LEFT: (1.0, 0.0),
+    ChromaLocation.BOTTOM: (1.0, 0.5),
+}
+"""How far (down, right) a chroma sample lies on the way from the first to the last luma sample it covers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +58,22 @@ def _quantisation(video: VideoFormat) -> _Quantisation:
     return _Quantisation(16 * step, 219 * step, middle, 224 * step, largest)
 
 
-def _cosited(video: VideoFormat) -> tuple[bool, bool]:
-    """Whether chroma sits on a luma sample, (vertically, horizontally), or between them."""
-    location = video.chroma_location
-    return location is ChromaLocation.TOP_LEFT, location is not ChromaLocation.CENTER
+def _sites(video: VideoFormat, parity: Parity | None) -> tuple[float, float]:
+    """Where the first chroma sample lies, (down, right) in luma samples from the first of these."""
+    down, right = _SITES[video.chroma_location]
+    if parity is not None:
+        # Rows of chroma belong to the fields in turn, so in a field they lie nearer to one side: H.264 figure 6-2.
+        down = (down + parity) / 2
+    rows, columns = (1 << shift for shift in video.pixels.chroma_shift)
+    return down * (rows - 1), right * (columns - 1)
 
 
-def _upsample(chroma: Tensor, axis: int, length: int, shift: int, cosited: bool) -> Tensor:
+def _upsample(chroma: Tensor, axis: int, length: int, shift: int, site: float) -> Tensor:
     """Interpolate one axis linearly to ``length`` samples, honouring where chroma sits."""
     if shift == 0:
         return chroma
-    factor = 1 << shift
     position = torch.arange(length, device=chroma.device, dtype=torch.float32)
-    if not cosited:
-        position = position - (factor - 1) / 2
-    position = (position / factor).clamp(0, chroma.shape[axis] - 1)
+    position = ((position - site) / (1 << shift)).clamp(0, chroma.shape[axis] - 1)
     below = position.floor().long()
     above = (below + 1).clamp(max=chroma.shape[axis] - 1)
     shape = [1] * chroma.ndim
@@ -67,24 +82,19 @@ def _upsample(chroma: Tensor, axis: int, length: int, shift: int, cosited: bool)
     return torch.lerp(chroma.index_select(axis, below), chroma.index_select(axis, above), weight)
 
 
-def _downsample(planes: Tensor, axis: int, shift: int, cosited: bool) -> Tensor:
+def _downsample(planes: Tensor, axis: int, shift: int, site: float) -> Tensor:
     """Average one axis of ``[N, 1, H, W]`` to the chroma grid, edges replicated.
 
-    Between samples the average is over the samples covered; on a sample it is a triangle
-    around it. Both weigh every luma sample alike.
+    Each chroma sample is the mean over as much of the picture as it stands for, with itself in
+    the middle. So wherever it sits, all luma samples weigh alike.
     """
     if shift == 0:
         return planes
     factor = 1 << shift
-    count = -(-planes.shape[axis] // factor)
-    if cosited:
-        ramp = torch.arange(1, factor + 1, dtype=torch.float32, device=planes.device)
-        taps = torch.cat((ramp, ramp[:-1].flip(0))) / factor**2
-        before = factor - 1
-    else:
-        taps = torch.full((factor,), 1 / factor, device=planes.device)
-        before = 0
-    after = (count - 1) * factor + taps.numel() - before - planes.shape[axis]
+    before = after = factor // 2
+    luma = torch.arange(-before, factor + after, dtype=torch.float32, device=planes.device)
+    taps = ((factor + 1) / 2 - (luma - site).abs()).clamp(0, 1) / factor
+    after += -planes.shape[axis] % factor
     if axis == 2:
         padded = F.pad(planes, (0, 0, before, after), mode="replicate")
         return F.conv2d(padded, taps.view(1, 1, -1, 1), stride=(factor, 1))
@@ -92,19 +102,20 @@ def _downsample(planes: Tensor, axis: int, shift: int, cosited: bool) -> Tensor:
     return F.conv2d(padded, taps.view(1, 1, 1, -1), stride=(1, factor))
 
 
-def to_rgb(planes: tuple[Tensor, ...], video: VideoFormat) -> Tensor:
+def to_rgb(planes: tuple[Tensor, ...], video: VideoFormat, *, parity: Parity | None = None) -> Tensor:
     """Convert a chunk's planes to what the network takes.
 
     Args:
         planes: ``[K, H, W]`` each, uint8 or uint16, as `Planes` orders them.
-        video: What the samples mean.
+        video: What the samples mean, and the size of the picture.
+        parity: Which field the planes are, if they are one of interlaced frames.
 
     Returns:
         ``[K, 3, H, W]`` float32 RGB in [0, 1], clamped; still gamma-coded, as networks are
-        trained. Grey gives three equal channels. On the planes' device.
+        trained. Grey gives three equal channels, alpha is left out. On the planes' device.
     """
     code = _quantisation(video)
-    samples = [plane.to(torch.float32) for plane in planes]
+    samples = [plane.to(torch.float32) for plane in planes[:3]]
     luma = (samples[0] - code.luma_zero) / code.luma_scale
     if video.pixels.model == "grey":
         return luma.clamp(0, 1).unsqueeze(1).expand(-1, 3, -1, -1)
@@ -113,7 +124,7 @@ def to_rgb(planes: tuple[Tensor, ...], video: VideoFormat) -> Tensor:
         return torch.stack((red, green, blue), dim=1).clamp(0, 1)
 
     down, right = video.pixels.chroma_shift
-    vertical, horizontal = _cosited(video)
+    vertical, horizontal = _sites(video, parity)
     cb, cr = (
         _upsample(
             _upsample((plane - code.chroma_zero) / code.chroma_scale, 1, video.height, down, vertical),
@@ -132,7 +143,12 @@ def to_rgb(planes: tuple[Tensor, ...], video: VideoFormat) -> Tensor:
 
 
 def add_residual(
-    planes: tuple[Tensor, ...], residual: Tensor, video: VideoFormat, *, strength: float = 1.0
+    planes: tuple[Tensor, ...],
+    residual: Tensor,
+    video: VideoFormat,
+    *,
+    strength: float = 1.0,
+    parity: Parity | None = None,
 ) -> tuple[Tensor, ...]:
     """Add the network's change to the source planes, rounded once.
 
@@ -142,9 +158,10 @@ def add_residual(
             clamped to [0, 1].
         video: What the samples mean.
         strength: Factor on the residual; 0 keeps the source, 1 is the network's result.
+        parity: As for `to_rgb`.
 
     Returns:
-        Planes of the same shapes and dtypes, clamped to [0, 2^depth - 1].
+        Planes of the same shapes and dtypes, clamped to [0, 2^depth - 1]; alpha as it came.
     """
     code = _quantisation(video)
     red, green, blue = (residual * strength).unbind(1)
@@ -157,12 +174,14 @@ def add_residual(
         changes = [luma * code.luma_scale]
         if model == "yuv":
             down, right = video.pixels.chroma_shift
-            vertical, horizontal = _cosited(video)
+            vertical, horizontal = _sites(video, parity)
             for primary, weight in ((blue, k_b), (red, k_r)):
                 chroma = ((primary - luma) / (2 * (1 - weight))).unsqueeze(1)
                 chroma = _downsample(_downsample(chroma, 2, down, vertical), 3, right, horizontal)
                 changes.append(chroma.squeeze(1) * code.chroma_scale)
-    return tuple(
+    colour, alpha = planes[: len(changes)], planes[len(changes) :]
+    restored = (
         (plane.to(torch.float32) + change).round().clamp(0, code.largest).to(plane.dtype)
-        for plane, change in zip(planes, changes, strict=True)
+        for plane, change in zip(colour, changes, strict=True)
     )
+    return (*restored, *alpha)

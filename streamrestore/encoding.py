@@ -14,9 +14,10 @@ from av.codec import Codec, CodecContext
 
 from streamrestore.devices import cpu_flags
 from streamrestore.errors import ConfigError, UnsupportedError
-from streamrestore.formats import pixel_format
-from streamrestore.frame import PixelFormat, VideoFormat
+from streamrestore.frame import ChromaLocation, FieldOrder, PixelFormat, VideoFormat
+from streamrestore.hdr import static_hdr_options, writes_static_hdr
 from streamrestore.probing import SourceInfo
+from streamrestore.samples import names_of, pixel_format
 
 ENCODER_THREADS = 4
 """A constant, not the core count: another count of threads gives other bytes.
@@ -45,14 +46,35 @@ class _Encoder:
     """Shortest side in pixels."""
     refuses: frozenset[str] = frozenset()
     """Pixel formats it claims to take, but that come back from its stream as others."""
+    alpha: bool = False
+    """Whether its stream holds alpha, and FFmpeg's own decoder gives it back."""
+    interlaced: dict[FieldOrder, dict[str, str]] = field(default_factory=dict)
+    """Options by which a stream of marked frames is written as interlaced; empty where it cannot be."""
 
 
 _X26X_PRESETS = (
     *("ultrafast", "superfast", "veryfast", "faster", "fast"),
     *("medium", "slow", "slower", "veryslow", "placebo"),
 )
-_NVENC_PRESETS = tuple(f"p{number}" for number in range(1, 8))
-_NVENC_OPTIONS = {"rc": "vbr", "b": "0"}
+
+
+def _nvenc(codec: str, quality: int, quality_range: tuple[int, int] = (0, 51), *, even: bool = False) -> _Encoder:
+    return _Encoder(
+        codec,
+        "cq",
+        quality,
+        quality_range,
+        presets=tuple(f"p{number}" for number in range(1, 8)),
+        preset="p5",
+        options={"rc": "vbr", "b": "0"},
+        even=even,
+        # It makes YUV of packed RGB, and 10 bits of 16.
+        refuses=frozenset({"bgr0", "rgb0", "x2rgb10le", "x2bgr10le", "p016le", "p216le", "yuv444p16le", "gbrp16le"}),
+    )
+
+
+# What the container says; each codec says it again, of each frame or of the whole stream.
+_TOP, _BOTTOM = {"field_order": "tt"}, {"field_order": "bb"}
 
 _ENCODERS = {
     # FFmpeg decodes monochrome H.264 as 4:2:0, so grey would not come back as grey.
@@ -64,6 +86,11 @@ _ENCODERS = {
         preset="medium",
         even=True,
         refuses=frozenset({"gray", "gray10le"}),
+        # With more than one thread it gives other bytes from run to run, all the time.
+        interlaced={
+            FieldOrder.TOP: _TOP | {"x264-params": "tff=1:threads=1"},
+            FieldOrder.BOTTOM: _BOTTOM | {"x264-params": "bff=1:threads=1"},
+        },
     ),
     # Its thread pool and frame threads are set here, since both would follow the core count.
     "libx265": _Encoder(
@@ -96,11 +123,25 @@ _ENCODERS = {
         preset="2",
         options={"b": "0", "row-mt": "1", "tile-columns": "2"},
     ),
-    "ffv1": _Encoder("ffv1", options={"level": "3", "slicecrc": "1", "g": "1"}),
-    "prores_ks": _Encoder("prores", options={"vendor": "apl0"}, even=True),
-    "h264_nvenc": _Encoder("h264", "cq", 19, presets=_NVENC_PRESETS, preset="p5", options=_NVENC_OPTIONS, even=True),
-    "hevc_nvenc": _Encoder("hevc", "cq", 21, presets=_NVENC_PRESETS, preset="p5", options=_NVENC_OPTIONS, even=True),
-    "av1_nvenc": _Encoder("av1", "cq", 24, (0, 63), presets=_NVENC_PRESETS, preset="p5", options=_NVENC_OPTIONS),
+    "ffv1": _Encoder(
+        "ffv1",
+        options={"level": "3", "slicecrc": "1", "g": "1"},
+        alpha=True,
+        interlaced={FieldOrder.TOP: _TOP, FieldOrder.BOTTOM: _BOTTOM},
+    ),
+    "prores_ks": _Encoder(
+        "prores",
+        options={"vendor": "apl0"},
+        even=True,
+        alpha=True,
+        interlaced={
+            FieldOrder.TOP: _TOP | {"flags": "+ildct"},
+            FieldOrder.BOTTOM: _BOTTOM | {"flags": "+ildct"},
+        },
+    ),
+    "h264_nvenc": _nvenc("h264", 19, even=True),
+    "hevc_nvenc": _nvenc("hevc", 21, even=True),
+    "av1_nvenc": _nvenc("av1", 24, (0, 63)),
 }
 _PRESET_KEYS = {"libvpx-vp9": "cpu-used"}
 _ALIASES = {
@@ -170,20 +211,31 @@ class Encoding:
     codec_tag: str | None
     """Four characters that override the container's own choice."""
     pixels: PixelFormat
-    """What the encoder is given."""
+    """What the video is made of."""
+    frame_format: str
+    """FFmpeg's name of the pixel format in which the encoder takes these samples; not always ``pixels.name``."""
     options: tuple[tuple[str, str], ...]
     """For the encoder, sorted."""
+    field_order: FieldOrder | None = None
+    """What every frame is marked with before it is encoded; None for progressive video."""
     notes: tuple[str, ...] = ()
     """What the user should know about the choice before work starts."""
 
 
-def plan_encoding(info: SourceInfo, request: EncodingRequest = AUTOMATIC, output_suffix: str | None = None) -> Encoding:
+def plan_encoding(
+    info: SourceInfo,
+    request: EncodingRequest = AUTOMATIC,
+    output_suffix: str | None = None,
+    *,
+    field_order: FieldOrder | None = None,
+) -> Encoding:
     """Choose container, encoder and options for a restored video.
 
     Args:
         info: The source; its container is kept where that can hold the result.
         request: What the user asked for.
         output_suffix: Suffix of the output's name, if the user gave one; else it is chosen.
+        field_order: What the output says of itself, if it is marked as interlaced.
 
     Raises:
         ConfigError: What was asked for cannot be put together; the message says what can.
@@ -197,11 +249,12 @@ def plan_encoding(info: SourceInfo, request: EncodingRequest = AUTOMATIC, output
     container = _CONTAINERS[suffix.lower()]
     pixels = _pixels(info.video, request)
     if request.codec is None:
-        name = _choose_encoder(pixels, info, container, insist=output_suffix is not None)
+        name = _choose_encoder(pixels, info, container, field_order, insist=output_suffix is not None)
     else:
         name = _find_encoder(request.codec)
-        _check_takes(name, pixels, info.video)
-    codec = _ENCODERS[name].codec
+        _check_takes(name, pixels, info.video, field_order)
+    codec, frame_format = _ENCODERS[name].codec, _frame_format(name, pixels)
+    assert frame_format is not None  # since the encoder takes these pictures
 
     if codec not in _HELD[container]:
         if output_suffix is not None:
@@ -217,7 +270,9 @@ def plan_encoding(info: SourceInfo, request: EncodingRequest = AUTOMATIC, output
         # What Apple's players ask for; FFmpeg's own choice, hev1, they do not open.
         codec_tag="hvc1" if codec == "hevc" and container in ("mp4", "mov") else None,
         pixels=pixels,
-        options=_options(name, request),
+        frame_format=frame_format,
+        options=_options(name, info, request, field_order),
+        field_order=field_order,
         notes=tuple(_notes(info, request, name, pixels, None if output_suffix else suffix)),
     )
 
@@ -239,11 +294,14 @@ def _notes(
         yield "written as .mkv, since .webm cannot hold the result"
     if chosen_suffix in (".mkv", ".webm") and not info.container.startswith("matroska"):
         yield "times are rounded to milliseconds, as Matroska counts them"
+    if info.pixel_format_name == "pal8" or info.codec == "gif":
+        yield f"the palette's colours are written out in full, as {pixels.name}"
     if name == "ffv1" and request.codec is None:
-        yield (
-            f"no lossy encoder takes {pixels.name} at {info.video.width}x{info.video.height}: "
-            "written as FFV1, which is lossless and large"
-        )
+        if pixels.alpha:
+            why = "the video has an alpha channel, which H.264, HEVC, AV1 and VP9 do not keep"
+        else:
+            why = f"no lossy encoder takes {pixels.name} at {info.video.width}x{info.video.height}"
+        yield f"{why}: written as FFV1, which is lossless and large"
     if pixels != info.video.pixels:
         yield f"converted from {info.video.pixels.name} to {pixels.name}, as asked"
 
@@ -258,8 +316,16 @@ def _pixels(video: VideoFormat, request: EncodingRequest) -> PixelFormat:
             f"pixel format {request.pixel_format_name} cannot be written: take planar YUV, RGB or grey of 8 to 16 "
             "bits, such as yuv420p, yuv422p10le, gbrp or gray"
         ) from error
-    if pixels.model != video.pixels.model:
-        raise ConfigError(f"{video.pixels.name} cannot become {pixels.name}: YUV, RGB and grey stay what they are")
+    if (pixels.model, pixels.alpha) != (video.pixels.model, video.pixels.alpha):
+        raise ConfigError(
+            f"{video.pixels.name} cannot become {pixels.name}: YUV, RGB and grey stay what they are, "
+            "and alpha is neither added nor dropped"
+        )
+    if video.fields and pixels.chroma_shift[0] != video.pixels.chroma_shift[0]:
+        raise ConfigError(
+            f"{video.pixels.name} cannot become {pixels.name} without mixing the fields of an interlaced video: "
+            "keep as many rows of chroma, or make it progressive with --deinterlace bwdif"
+        )
     if pixels.name != request.pixel_format_name:
         raise ConfigError(f"pixel format {request.pixel_format_name} cannot be written: take {pixels.name}")
     return pixels
@@ -284,40 +350,61 @@ def _formats_taken(name: str) -> frozenset[str]:
     return frozenset(form.name for form in formats) - _ENCODERS[name].refuses
 
 
-def _trouble(name: str, pixels: PixelFormat, video: VideoFormat) -> str | None:
+def _frame_format(name: str, pixels: PixelFormat) -> str | None:
+    """The first pixel format an encoder takes that holds exactly these samples, if there is one."""
+    if pixels.alpha and not _ENCODERS[name].alpha:
+        return None
+    return next((form for form in names_of(pixels) if form in _formats_taken(name)), None)
+
+
+def _kinds_taken(name: str) -> Iterator[str]:
+    """The formats a user may ask an encoder for."""
+    for form in _formats_taken(name):
+        try:
+            pixels = pixel_format(form)
+        except UnsupportedError:
+            continue
+        if _frame_format(name, pixels):
+            yield pixels.name
+
+
+def _trouble(name: str, pixels: PixelFormat, video: VideoFormat, field_order: FieldOrder | None) -> str | None:
     """Why an encoder cannot take these pictures; None if it can."""
     encoder = _ENCODERS[name]
-    if pixels.name not in _formats_taken(name):
-        return f"it takes {', '.join(sorted(form for form in _formats_taken(name) if _is_planar(form)))}"
+    if field_order is not None and not encoder.interlaced:
+        return "it cannot mark frames as interlaced, as the source's are; --deinterlace bwdif makes them progressive"
+    if _frame_format(name, pixels) is None:
+        return f"it takes {', '.join(sorted(set(_kinds_taken(name))))}"
     down, right = pixels.chroma_shift
+    if field_order is not None and encoder.codec == "h264":
+        down += 1  # each field is subsampled
     if encoder.even and (video.height % (1 << down) or video.width % (1 << right)):
         return f"its {pixels.name} needs a height divisible by {1 << down} and a width divisible by {1 << right}"
+    if encoder.codec == "prores" and pixels.model == "yuv" and video.full_range:
+        return "it knows limited range only, and the source has full range"
     if min(video.width, video.height) < encoder.smallest:
         return f"it needs at least {encoder.smallest} pixels a side"
     return None
 
 
-def _is_planar(name: str) -> bool:
-    try:
-        return pixel_format(name).name == name
-    except UnsupportedError:
-        return False
-
-
-def _check_takes(name: str, pixels: PixelFormat, video: VideoFormat) -> None:
-    if trouble := _trouble(name, pixels, video):
-        able = [other for other in _ENCODERS if not _trouble(other, pixels, video)]
+def _check_takes(name: str, pixels: PixelFormat, video: VideoFormat, field_order: FieldOrder | None) -> None:
+    if trouble := _trouble(name, pixels, video, field_order):
+        able = [other for other in _ENCODERS if not _trouble(other, pixels, video, field_order)]
         raise ConfigError(
             f"{name} cannot take {pixels.name} at {video.width}x{video.height}: {trouble}; "
             f"for this picture choose {' or '.join(able)}, or another --pix-fmt"
         )
 
 
-def _choose_encoder(pixels: PixelFormat, info: SourceInfo, container: str, *, insist: bool) -> str:
+def _choose_encoder(
+    pixels: PixelFormat, info: SourceInfo, container: str, field_order: FieldOrder | None, *, insist: bool
+) -> str:
     candidates = ["libx265", "libsvtav1"] if pixels.depth > 8 or info.hdr else ["libx264", "libx265", "libsvtav1"]
     if container == "webm":
         candidates = ["libsvtav1", "libvpx-vp9"]
-    takers = [name for name in (*candidates, "ffv1") if not _trouble(name, pixels, info.video)]
+    if field_order is not None:
+        candidates = ["libx264"]
+    takers = [name for name in (*candidates, "ffv1") if not _trouble(name, pixels, info.video, field_order)]
     if not takers:
         raise ConfigError(
             f"no encoder takes {pixels.name} at {info.video.width}x{info.video.height}: "
@@ -329,7 +416,9 @@ def _choose_encoder(pixels: PixelFormat, info: SourceInfo, container: str, *, in
     return takers[0]
 
 
-def _options(name: str, request: EncodingRequest) -> tuple[tuple[str, str], ...]:
+def _options(
+    name: str, info: SourceInfo, request: EncodingRequest, field_order: FieldOrder | None
+) -> tuple[tuple[str, str], ...]:
     encoder = _ENCODERS[name]
     options = dict(encoder.options)
     if name == "libx264" and "avx512f" in cpu_flags():
@@ -353,12 +442,27 @@ def _options(name: str, request: EncodingRequest) -> tuple[tuple[str, str], ...]
         raise ConfigError(f"{name} has no presets: leave it out")
 
     known = _known_options(name)
-    for key, value in request.options:
+    marks = {} if field_order is None else encoder.interlaced[field_order]
+    for key, value in (*marks.items(), *_picture_marks(name, info).items(), *request.options):
         if key not in known:
             raise ConfigError(f"{name} has no option {key}: see `ffmpeg -h encoder={name}`")
         # Lists such as x265-params are added to, so that the thread counts in them stay.
         options[key] = f"{options[key]}:{value}" if key.endswith("-params") and key in options else value
     return tuple(sorted(options.items()))
+
+
+def _picture_marks(name: str, info: SourceInfo) -> dict[str, str]:
+    """Options by which the output says of its picture what the source says."""
+    marks = dict[str, str]()
+    if writes_static_hdr(name):
+        marks |= static_hdr_options(name, info.mastering_display, info.content_light)
+    location = info.video.chroma_location
+    # The codecs written here mean the left where they say nothing; MPEG-1 and JPEG, as sources, mean the centre.
+    if info.chroma_location is not None or (
+        info.video.pixels.chroma_shift == (1, 1) and location is not ChromaLocation.LEFT
+    ):
+        marks["chroma_sample_location"] = str(location)
+    return marks
 
 
 @cache

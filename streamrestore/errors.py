@@ -16,6 +16,7 @@
     ├── SinkError               encoding or muxing failed
     │   ├── OutputError         the output exists or cannot be written
     │   └── DiskFullError       no space left where the output goes
+    ├── VerificationError       the finished file is not what its source says it must be
     └── StoppedError            the user asked to stop before the last frame
 
 A message says what came, what is allowed and what to do. Errors cross process borders, so
@@ -77,6 +78,10 @@ class OutputError(SinkError):
 
 class DiskFullError(SinkError):
     """There is no space left where the output goes."""
+
+
+class VerificationError(StreamRestoreError):
+    """The finished file is not what its source says it must be; it keeps its unfinished name."""
 
 
 class StoppedError(StreamRestoreError):

@@ -5,7 +5,8 @@ share (size, layout, colour) is a `VideoFormat`; what crosses to a worker is a `
 planes of a few frames and what is needed to restore them. Times never travel.
 """
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal, Protocol
 
@@ -16,7 +17,7 @@ from streamrestore.patches import PatchPlan
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 Planes = tuple[Plane, ...]
-"""One array per plane, in FFmpeg's order: Y, Cb, Cr; or G, B, R; or grey alone.
+"""One array per plane, in FFmpeg's order: Y, Cb, Cr; or G, B, R; or grey alone; then alpha, if any.
 
 ``[H, W]`` for a frame, ``[K, H, W]`` for a chunk; chroma planes are smaller where the format
 subsamples. uint8 up to 8 bits, else uint16 in native byte order, values in [0, 2^depth - 1].
@@ -47,6 +48,20 @@ class ChromaLocation(StrEnum):
     """In the middle (JPEG, MPEG-1)."""
     TOP_LEFT = "topleft"
     """On the top left luma sample (BT.2020, DV)."""
+    TOP = "top"
+    """On the top row, between the columns."""
+    BOTTOM_LEFT = "bottomleft"
+    """On the bottom left luma sample."""
+    BOTTOM = "bottom"
+    """On the bottom row, between the columns."""
+
+
+class FieldOrder(StrEnum):
+    """Which field of an interlaced frame is shown first: its even or its odd lines. The values are FFmpeg's words."""
+
+    TOP = "tff"
+    """Lines 0, 2, 4 and so on."""
+    BOTTOM = "bff"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,8 @@ class PixelFormat:
     """Bits a sample, 8 to 16."""
     chroma_shift: tuple[int, int] = (0, 0)
     """Binary logarithm of the (vertical, horizontal) chroma subsampling: 4:2:0 is (1, 1)."""
+    alpha: bool = False
+    """Whether a last plane, as large as the picture, says how opaque it is; it passes through untouched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +93,58 @@ class VideoFormat:
     quarter_turns: int = 0
     """Counterclockwise quarter turns that put the picture upright, 0 to 3. Networks are trained on
     upright pictures (rain falls down), so they are shown them; the planes stay as they are."""
+    fields: bool = False
+    """Whether a frame holds two fields, its even and odd lines, taken at different times. They are restored as
+    pictures of half its height."""
 
     @property
     def upright_size(self) -> tuple[int, int]:
         """(height, width) of the picture as it is shown."""
         return (self.width, self.height) if self.quarter_turns % 2 else (self.height, self.width)
 
+    @property
+    def divisible(self) -> bool:
+        """Whether fields can be restored one by one: every plane has as many even lines as odd ones."""
+        return all(height % 2 == 0 for height, _ in self.plane_shapes())
+
+    @property
+    def pictures_per_frame(self) -> int:
+        """How many pictures a frame is restored as."""
+        return 2 if self.fields else 1
+
+    @property
+    def picture(self) -> "VideoFormat":
+        """The format of what is restored in one piece: a field, or the frame itself."""
+        return replace(self, height=self.height // 2, fields=False) if self.fields else self
+
     def plane_shapes(self) -> tuple[tuple[int, int], ...]:
         """(height, width) of each plane; odd luma sizes round the chroma up."""
         luma = (self.height, self.width)
-        if self.pixels.model == "grey":
-            return (luma,)
         down, right = self.pixels.chroma_shift
         chroma = (-(-self.height >> down), -(-self.width >> right))
-        return (luma, chroma, chroma)
+        colour = () if self.pixels.model == "grey" else (chroma, chroma)
+        return (luma, *colour, luma) if self.pixels.alpha else (luma, *colour)
 
     def frame_bytes(self) -> int:
         """Bytes of one frame's planes."""
         samples = sum(height * width for height, width in self.plane_shapes())
         return samples * (1 if self.pixels.depth <= 8 else 2)
+
+
+OnError = Literal["pass", "fail"]
+"""What becomes of a frame that cannot be read or restored as it should: it is passed on as it is
+and counted, or ends the job."""
+
+
+class Defect(StrEnum):
+    """What had to be done about a frame that did not come as it should."""
+
+    CONCEALED = "concealed"
+    """The decoder filled in what was damaged."""
+    RETIMED = "retimed"
+    """Its time was missing, or not after its predecessor's."""
+    RESCALED = "rescaled"
+    """It had another size or pixel format than the first frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +159,32 @@ class Frame:
     """In the stream's time base; 0 where the container does not say."""
     planes: Planes
     """``[H, W]`` each, owned by the frame."""
+    defects: tuple[Defect, ...] = ()
+    lost: int = 0
+    """Packets since the frame before, or after it at the end of the stream, that gave no picture."""
+
+
+def planes_md5(planes: Planes) -> str:
+    """MD5 of samples: of one plane after the other, row by row, as FFmpeg's ``framemd5`` takes planar formats."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for plane in planes:
+        digest.update(np.ascontiguousarray(plane).data)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What stays of a frame while its planes travel to a worker and back."""
+
+    pts: int
+    """As `Frame.pts`."""
+    duration: int
+    md5: str
+    """Of the source's samples: its planes one after the other, as `Planes` orders them."""
+    defects: tuple[Defect, ...] = ()
+    lost: int = 0
+    passed: bool = False
+    """Whether the frame could not be restored, and is the source's own."""
 
 
 @dataclass(frozen=True, slots=True)

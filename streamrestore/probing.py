@@ -19,7 +19,16 @@ from av.video.stream import VideoStream
 
 from streamrestore.errors import DecodeError, SourceError, UnsupportedError
 from streamrestore.formats import ColourTags, video_format
-from streamrestore.frame import VideoFormat
+from streamrestore.frame import ChromaLocation, VideoFormat
+from streamrestore.hdr import (
+    ContentLight,
+    MasteringDisplay,
+    ambient_message,
+    parse_content_light,
+    parse_mastering_display,
+)
+from streamrestore.messages import Message, MessageKind
+from streamrestore.siting import tagged_chroma_location
 
 # A "video" may be a playlist: it must not make us fetch addresses.
 _PROTOCOLS = {"protocol_whitelist": "file,crypto,data"}
@@ -37,13 +46,6 @@ _FASTEST_RATE = 240
 """Frames a second; files that claim more have durations of one tick, not a rate."""
 
 _LOST_SIDE_DATA = {
-    SideData.MASTERING_DISPLAY_METADATA: "HDR10 mastering display metadata",
-    SideData.CONTENT_LIGHT_LEVEL: "HDR10 content light levels",
-    SideData.AMBIENT_VIEWING_ENVIRONMENT: "the ambient viewing environment",
-    SideData.DYNAMIC_HDR_PLUS: "HDR10+ metadata",
-    SideData.DOVI_RPU_BUFFER: "Dolby Vision metadata",
-    SideData.DYNAMIC_HDR_VIVID: "HDR Vivid metadata",
-    SideData.A53_CC: "closed captions inside the video",
     SideData.STEREO3D: "stereo 3D marks",
     SideData.SPHERICAL: "spherical video marks",
     SideData.ICC_PROFILE: "an ICC profile",
@@ -69,6 +71,31 @@ class StreamInfo:
         return f"{'cover art' if self.cover_art else self.kind} stream #{self.index}" + (
             f" ({details})" if details else ""
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Riding:
+    """Something that goes along with the pictures, inside their packets."""
+
+    kind: MessageKind
+    name: str
+    without: str
+    """What happens where it is lost."""
+
+
+_RIDING = {
+    SideData.A53_CC: Riding(MessageKind.T35, "the closed captions inside the video", "players show none"),
+    SideData.AFD: Riding(MessageKind.T35, "the active format description", "players do not know which part is picture"),
+    SideData.DYNAMIC_HDR_PLUS: Riding(MessageKind.T35, "the HDR10+ metadata", "players take it for plain HDR10"),
+    SideData.DYNAMIC_HDR_VIVID: Riding(MessageKind.T35, "the HDR Vivid metadata", "players take it for plain HDR"),
+    SideData.DOVI_RPU_BUFFER: Riding(
+        MessageKind.DOLBY_VISION, "the Dolby Vision metadata", "players show its plain HDR picture"
+    ),
+    SideData.AMBIENT_VIEWING_ENVIRONMENT: Riding(
+        MessageKind.AMBIENT, "the ambient viewing environment", "players cannot adapt to the room"
+    ),
+}
+"""By the side data of a frame that tells of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +133,14 @@ class SourceInfo:
     lost_side_data: tuple[str, ...]
     """What the first frame carries that the sink does not write again."""
     other_streams: tuple[StreamInfo, ...]
+    chroma_location: ChromaLocation | None = None
+    """As tagged; `video` has the codec's own where nothing is said."""
+    mastering_display: MasteringDisplay | None = None
+    content_light: ContentLight | None = None
+    ambient: Message | None = None
+    """The room a film was graded in, for every key frame."""
+    riding: tuple[Riding, ...] = ()
+    """What the first frame's packet carries beside the picture."""
 
     @property
     def hdr(self) -> bool:
@@ -113,11 +148,12 @@ class SourceInfo:
         return self.tags.hdr
 
 
-def probe(path: Path) -> SourceInfo:
+def probe(path: Path, stream_index: int | None = None) -> SourceInfo:
     """Open a video file and decode its first frame, to know what it is.
 
     Args:
         path: A regular file, whatever its name.
+        stream_index: Of the video stream that is meant; None takes the one that players would show.
 
     Raises:
         SourceError: There is no such file, or FFmpeg cannot read it.
@@ -126,7 +162,7 @@ def probe(path: Path) -> SourceInfo:
     """
     check_source(path)
     with open_container(path) as container:
-        stream = _choose_video(container, path)
+        stream = _choose_video(container, path, stream_index)
         try:
             first = next(container.decode(stream), None)
         except AV_ERRORS as error:
@@ -173,13 +209,13 @@ def reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def _choose_video(container: InputContainer, path: Path) -> VideoStream:
+def _choose_video(container: InputContainer, path: Path, stream_index: int | None) -> VideoStream:
     videos = [stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition]
     if not videos or container.format.name in _TEXT_ART:
         kinds = sorted({stream.type for stream in container.streams}) if container.format.name not in _TEXT_ART else []
         raise UnsupportedError(f"{path} has no video stream ({', '.join(kinds) or 'text'} only)")
-    best = container.streams.best("video")
-    stream = best if isinstance(best, VideoStream) and best in videos else videos[0]
+    meant = next((video for video in videos if video.index == stream_index), container.streams.best("video"))
+    stream = meant if isinstance(meant, VideoStream) and meant in videos else videos[0]
     # Asking a stream without a codec context for anything crashes the interpreter.
     if stream.codec_context is None:
         raise UnsupportedError(f"{path}: there is no decoder for video stream #{stream.index}")
@@ -201,6 +237,11 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
     side_data = cast(SideDataContainer, first.side_data)  # its stub says otherwise
     matrix = side_data.get(SideData.DISPLAYMATRIX)
     display_matrix = None if matrix is None else tuple(np.frombuffer(bytes(matrix), np.int32).tolist())
+    display = side_data.get(SideData.MASTERING_DISPLAY_METADATA)
+    light = side_data.get(SideData.CONTENT_LIGHT_LEVEL)
+    ambient = side_data.get(SideData.AMBIENT_VIEWING_ENVIRONMENT)
+    video = video_format(first.width, first.height, first.format.name, tags, stream.codec_context.codec.canonical_name)
+    chroma_location = tagged_chroma_location(stream) if video.pixels.chroma_shift == (1, 1) else None
     rate = _average_rate(stream)
     duration = _duration_seconds(container, stream)
     return SourceInfo(
@@ -209,7 +250,8 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
         stream_index=stream.index,
         codec=stream.codec_context.codec.canonical_name,
         video=replace(
-            video_format(first.width, first.height, first.format.name, tags, stream.codec_context.codec.canonical_name),
+            video,
+            chroma_location=chroma_location or video.chroma_location,
             quarter_turns=_quarter_turns(display_matrix),
         ),
         pixel_format_name=first.format.name,
@@ -225,6 +267,11 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
         interlaced=_interlaced(stream, first),
         lost_side_data=tuple(name for kind, name in _LOST_SIDE_DATA.items() if kind in side_data),
         other_streams=tuple(_describe_other(other) for other in container.streams if other is not stream),
+        chroma_location=chroma_location,
+        mastering_display=None if display is None else parse_mastering_display(bytes(display)),
+        content_light=None if light is None else parse_content_light(bytes(light)),
+        ambient=None if ambient is None else ambient_message(bytes(ambient)),
+        riding=tuple(riding for kind, riding in _RIDING.items() if kind in side_data),
     )
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from streamrestore.checkpoint import Model, build_network
-from streamrestore.color import add_residual, to_rgb
+from streamrestore.color import Parity, add_residual, to_rgb
 from streamrestore.devices import Precision
 from streamrestore.errors import DeviceMemoryError, RestoreError
 from streamrestore.frame import Chunk, Planes, Restored
@@ -99,9 +99,12 @@ class Restorer:
 
     def _restore(self, chunk: Chunk) -> Planes:
         planes = tuple(torch.from_numpy(plane).to(self._device) for plane in chunk.planes)
-        turns = chunk.format.quarter_turns
-        image = _pad(torch.rot90(to_rgb(planes, chunk.format), turns, (2, 3)), chunk.plan)
-        residual = self._residual(image, chunk.plan)
+        picture, turns = chunk.format.picture, chunk.format.quarter_turns
+        parities: tuple[Parity | None, ...] = (0, 1) if chunk.format.fields else (None,)
+        rows = [slice(parity, None, 1 if parity is None else 2) for parity in parities]
+        parts = [tuple(plane[:, lines] for plane in planes) for lines in rows]
+        image = torch.cat([to_rgb(part, picture, parity=parity) for part, parity in zip(parts, parities, strict=True)])
+        residual = self._residual(_pad(torch.rot90(image, turns, (2, 3)), chunk.plan), chunk.plan)
         if not torch.isfinite(residual).all():
             raise RestoreError(
                 f"the network's result is not finite in {self._settings.precision}: "
@@ -109,7 +112,11 @@ class Restorer:
             )
         height, width = chunk.plan.frame
         residual = torch.rot90(residual[..., :height, :width], -turns, (2, 3))
-        restored = add_residual(planes, residual, chunk.format, strength=self._settings.strength)
+        restored = tuple(torch.empty_like(plane) for plane in planes)
+        for part, change, parity, lines in zip(parts, residual.chunk(len(parts)), parities, rows, strict=True):
+            changed = add_residual(part, change, picture, strength=self._settings.strength, parity=parity)
+            for whole, plane in zip(restored, changed, strict=True):
+                whole[:, lines] = plane
         return tuple(plane.cpu().numpy() for plane in restored)
 
     def _residual(self, image: Tensor, plan: PatchPlan) -> Tensor:

@@ -1,28 +1,36 @@
-"""Read a video file: its frames with their exact times.
+"""Read a video file: its frames with their exact times, whatever state it is in.
 
-A frame's time is decided in one line of `Source.frames`: the decoder's own pts, an integer in
-the stream's time base. Nothing here computes with seconds but the choice of where to begin.
+A frame's time is the decoder's own pts, an integer in the stream's time base, unless `plan_time`
+must find another. Nothing here computes with seconds but the choice of where to begin.
+
+::
+
+    packets -> decoded -> timed -> of one format -> the wanted part -> copied planes
 """
 
 from collections.abc import Generator, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import av
-from av.video.frame import VideoFrame
-
-from streamrestore.errors import ConfigError, DecodeError
-from streamrestore.formats import sample_layout
-from streamrestore.frame import Frame
+from streamrestore.endings import early_end
+from streamrestore.errors import ConfigError, DecodeError, SourceError
+from streamrestore.frame import Defect, Frame, OnError
+from streamrestore.landmarks import Landmark, find_landmarks, plan_start
+from streamrestore.pictures import Shown, read_pictures
 from streamrestore.planes import copy_planes
-from streamrestore.probing import AV_ERRORS, SourceInfo, open_container, probe, reason, use_only
+from streamrestore.probing import AV_ERRORS, SourceInfo, probe, reason
+from streamrestore.samples import sample_layout
 
-_SEEK_BACK_SECONDS = (0, 10, 60)
-"""How far before the wanted time to seek: a container's index may lead behind it, or lie."""
+_ADVICE = "get an undamaged copy, or restore what is there with --on-error pass"
+
+_TROUBLE = {
+    Defect.CONCEALED: "the frame is damaged",
+    Defect.RETIMED: "the frame has no time, or one that does not follow the frame before",
+    Defect.RESCALED: "the frame has another size or pixel format than the first",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,24 +79,33 @@ class Source:
     def __init__(self, info: SourceInfo) -> None:
         self.info = info
         self._reader: Generator[Frame] | None = None
+        self._landmarks: tuple[Landmark, ...] | None = None
+        self._file = _identify(info.path)
 
-    def frames(self, trim: Trim = WHOLE) -> Iterator[Frame]:
+    def frames(self, trim: Trim = WHOLE, *, on_error: OnError = "pass") -> Iterator[Frame]:
         """Decode the frames that are shown, in presentation order.
+
+        Frames do not depend on where reading begins: those of a part are those of the whole file with
+        ``start_pts <= pts < stop_pts``, damaged or not. To begin amid the file, its packets are read
+        through once for each source; where they do not tell where to begin, decoding starts at the
+        first of them.
 
         Args:
             trim: The part that is wanted; frames are counted from 0 within it.
+            on_error: ``pass`` goes on after damage as FFmpeg does: packets that cannot be decoded are
+                skipped and counted, what the decoder concealed is marked, missing times are found, and
+                frames of another size or pixel format are made like the first. ``fail`` ends there.
 
         Returns:
-            Frames with pts as the decoder gives them; their planes are copies. Each call reads
-            anew, and ends the reader before.
+            Frames whose planes are copies. Each call reads anew, and ends the reader before.
 
         Raises:
-            SourceError: While iterating: the file is gone.
-            DecodeError: While iterating: the stream cannot be read on, changes its size or pixel
-                format, or a frame has no time or does not follow its predecessor.
+            SourceError: While iterating: the file is gone, or was changed since it was opened.
+            DecodeError: While iterating: the disk or the network failed, no frame at all could be decoded,
+                or, for ``fail``, something is damaged or the file breaks off.
         """
         self.close()
-        self._reader = _read(self.info, trim)
+        self._reader = self._read(trim, on_error)
         return self._reader
 
     def close(self) -> None:
@@ -105,6 +122,51 @@ class Source:
     ) -> None:
         self.close()
 
+    def _read(self, trim: Trim, on_error: OnError) -> Generator[Frame]:
+        info = self.info
+        index = 0
+        shown: Shown | None = None
+        self._check_unchanged()
+        try:
+            for shown in self._pictures(trim.start_pts):
+                if trim.stop_pts is not None and shown.pts >= trim.stop_pts:
+                    return
+                if trim.start_pts is not None and shown.pts < trim.start_pts:
+                    continue
+                if on_error == "fail":
+                    _refuse_trouble(info, shown)
+                planes = copy_planes(shown.image, sample_layout(shown.image.format.name), info.video)
+                yield Frame(index, shown.pts, shown.image.duration, planes, shown.defects, shown.lost)
+                index += 1
+        except AV_ERRORS as error:
+            self._check_unchanged()
+            raise DecodeError(
+                f"{_where(info, shown)}: reading stopped: {reason(error)}; "
+                "if the disk or the network is well again, run the same command again"
+            ) from error
+        self._check_unchanged()
+        if on_error == "fail" and shown is not None and (words := early_end(info, shown.end_pts)):
+            raise DecodeError(f"{words}; {_ADVICE}")
+
+    def _pictures(self, start_pts: int | None) -> Iterator[Shown]:
+        """Pictures from the first one on, or from one that is sure to come before ``start_pts``."""
+        if start_pts is None or start_pts <= self.info.start_pts:
+            return read_pictures(self.info)
+        if self._landmarks is None:
+            self._landmarks = find_landmarks(self.info)
+        start = plan_start(self._landmarks, start_pts)
+        if start is None:
+            return read_pictures(self.info)
+        passed = [landmark for landmark in self._landmarks[start:] if landmark.pts <= start_pts]
+        return read_pictures(self.info, passed)
+
+    def _check_unchanged(self) -> None:
+        if _identify(self.info.path) != self._file:
+            raise SourceError(
+                f"{self.info.path} was replaced, or its size changed, since it was opened: "
+                "wait until it is complete, then run the same command again"
+            )
+
 
 def open_source(path: Path) -> Source:
     """Open a video file.
@@ -118,58 +180,21 @@ def open_source(path: Path) -> Source:
     return Source(probe(path))
 
 
-def _read(info: SourceInfo, trim: Trim) -> Generator[Frame]:
-    layout = sample_layout(info.pixel_format_name)
-    shape = (info.video.width, info.video.height, info.pixel_format_name)
-    index = 0
-    last_pts: int | None = None
+def _identify(path: Path) -> tuple[int, int, int]:
     try:
-        for picture in _decode(info, trim.start_pts):
-            pts = picture.pts
-            if pts is None or (last_pts is not None and pts <= last_pts):
-                raise DecodeError(f"{_where(info, last_pts)}: the next frame has {_time_trouble(pts)}")
-            last_pts = pts
-            if trim.stop_pts is not None and pts >= trim.stop_pts:
-                return
-            if trim.start_pts is not None and pts < trim.start_pts:
-                continue
-            if (picture.width, picture.height, picture.format.name) != shape:
-                raise DecodeError(
-                    f"{_where(info, pts)}: the video changes from {shape[0]}x{shape[1]} {shape[2]} to "
-                    f"{picture.width}x{picture.height} {picture.format.name}: cut the file there and restore the parts"
-                )
-            yield Frame(index, pts, picture.duration, copy_planes(picture, layout, info.video))
-            index += 1
-    except AV_ERRORS as error:
-        raise DecodeError(f"{_where(info, last_pts)}: decoding stopped: {reason(error)}") from error
+        found = path.stat()
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read any more: {reason(error)}") from error
+    return found.st_dev, found.st_ino, found.st_size
 
 
-def _where(info: SourceInfo, pts: int | None) -> str:
-    if pts is None:
+def _refuse_trouble(info: SourceInfo, shown: Shown) -> None:
+    lost = f"{shown.lost} packet{'s' * (shown.lost != 1)} before it gave no picture" if shown.lost else ""
+    if trouble := ", ".join([*(_TROUBLE[defect] for defect in shown.defects), *([lost] if lost else [])]):
+        raise DecodeError(f"{_where(info, shown)}: {trouble}; {_ADVICE}")
+
+
+def _where(info: SourceInfo, shown: Shown | None) -> str:
+    if shown is None:
         return f"{info.path}: before the first frame"
-    return f"{info.path}: at pts {pts} ({float(pts * info.time_base):.3f} s)"
-
-
-def _time_trouble(pts: int | None) -> str:
-    return "no time" if pts is None else f"an earlier or equal time (pts {pts})"
-
-
-def _decode(info: SourceInfo, start_pts: int | None) -> Iterator[VideoFrame]:
-    """Decode from a key frame at or before ``start_pts``, or from the beginning."""
-    for seconds_before in (*_SEEK_BACK_SECONDS, None) if start_pts is not None else (None,):
-        with open_container(info.path) as container:
-            stream = next(video for video in container.streams.video if video.index == info.stream_index)
-            use_only(container, [stream])
-            stream.thread_type = "AUTO"
-            if start_pts is not None and seconds_before is not None:
-                with suppress(av.FFmpegError):  # not seekable: this reads from the beginning
-                    container.seek(start_pts - int(seconds_before / info.time_base), stream=stream)
-            pictures = container.decode(stream)
-            first = next(pictures, None)
-            too_late = start_pts is not None and (first is None or first.pts is None or first.pts > start_pts)
-            if too_late and seconds_before is not None:
-                continue
-            if first is not None:
-                yield first
-                yield from pictures
-            return
+    return f"{info.path}: at pts {shown.pts} ({float(shown.pts * info.time_base):.3f} s)"

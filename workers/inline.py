@@ -11,6 +11,8 @@ from workers.futures import SerialThread
 INLINE_BUDGET_BYTES = 1 << 30
 """What a window and its results may hold in memory."""
 
+THREAD_NAME = "restore"
+
 GRACE_SECONDS = 2.0
 """How long `close` waits for a running chunk: a thread cannot be killed."""
 
@@ -24,7 +26,7 @@ class InlinePool:
         Args:
             build: Called in the thread that will use the restorer.
         """
-        self._thread = SerialThread("restore")
+        self._thread = SerialThread(THREAD_NAME)
         self._restorer: Future[ChunkRestorer] = self._thread.submit(build)
         self._closed = False
 

@@ -9,11 +9,14 @@ import av
 import numpy as np
 
 from pipelines.engine import Progress
-from pipelines.file import FileOptions, prepare_file, restore_file
+from pipelines.file import restore_file
 from pipelines.outputs import Item
+from pipelines.planning import FileOptions, Network, prepare_file
 from pipelines.progress import Finished
+from streamrestore.devices import Device, Precision
 from streamrestore.encoding import EncodingRequest
 from streamrestore.source import open_source
+from tests.networks import tiny_model
 from workers import RestorerPool
 
 LOSSLESS = EncodingRequest(codec="ffv1")
@@ -48,13 +51,14 @@ class Notes:
         self.notes.append(message)
 
 
+CPU = Device("cpu", 0, "a CPU", 1 << 30, bf16=False)
+
+
 def options(
     *, crop: int = 32, patch: int | None = None, encoding: EncodingRequest = LOSSLESS, **times: float
 ) -> FileOptions:
     return FileOptions(
-        tasks=("derain",),
-        crop=crop,
-        device="cpu",
+        network=Network((tiny_model(crop=crop),), CPU, Precision.FP32),
         patch=patch,
         encoding=encoding,
         start_seconds=times.get("start_seconds"),
@@ -74,7 +78,7 @@ def restore(
     """Restore one file, as the command line would."""
     wanted = wanted or options()
     job = prepare_file(Item(source, output), wanted)
-    return restore_file(job, wanted, pool, notes or Notes(), stop or threading.Event())
+    return restore_file(job, pool, notes or Notes(), stop or threading.Event())
 
 
 def read(path: Path) -> list[tuple[Fraction, list[np.ndarray]]]:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -11,9 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.engine import FrameEngine, Progress, StageLoad
+from pipelines.engine import FAILURES_IN_A_ROW, FrameEngine, Progress, StageLoad
 from streamrestore.errors import DecodeError, DiskFullError, RestoreError, StoppedError
-from streamrestore.frame import ChromaLocation, Chunk, Frame, Matrix, PixelFormat, Planes, Restored, VideoFormat
+from streamrestore.frame import (
+    ChromaLocation,
+    Chunk,
+    Frame,
+    Matrix,
+    OnError,
+    PixelFormat,
+    Planes,
+    Restored,
+    Stamp,
+    VideoFormat,
+)
 from streamrestore.patches import plan_patches
 from workers import PoolState
 
@@ -33,7 +44,7 @@ class ScriptedPool:
     """Answers when told to, in the order told; counts what is outstanding."""
 
     delay: Callable[[int], float] = lambda _: 0.0
-    fail_at: int | None = None
+    failing: Sequence[int] = ()
     submitted: int = 0
     outstanding: int = 0
     most_outstanding: int = 0
@@ -56,7 +67,7 @@ class ScriptedPool:
     def _answer(self, number: int, chunk: Chunk, future: "Future[Restored]") -> None:
         if not future.set_running_or_notify_cancel():
             return
-        if number == self.fail_at:
+        if number in self.failing:
             future.set_exception(RestoreError("a scripted failure"))
         else:
             future.set_result(Restored(tuple(plane + 1 for plane in chunk.planes), 0.0))
@@ -79,12 +90,15 @@ class ListSink:
     delay_seconds: float = 0.0
     error_at: int | None = None
     written: list[tuple[int, int, int]] = field(default_factory=list)
+    passed: list[int] = field(default_factory=list)
 
-    def write(self, pts: int, duration: int, planes: Planes) -> None:
+    def write(self, stamp: Stamp, planes: Planes) -> None:
         if len(self.written) == self.error_at:
             raise DiskFullError("no space left")
         time.sleep(self.delay_seconds)
-        self.written.append((pts, duration, int(planes[0][0, 0])))
+        self.written.append((stamp.pts, stamp.duration, int(planes[0][0, 0])))
+        if stamp.passed:
+            self.passed.append(len(self.written) - 1)
         with self.pool.lock:
             self.pool.outstanding -= 1
 
@@ -98,8 +112,9 @@ def run(
     window: int = 4,
     stop: threading.Event | None = None,
     report: Callable[[Progress], None] = lambda _: None,
+    on_error: OnError = "pass",
 ) -> Progress:
-    engine = FrameEngine(pool, VIDEO, PLAN, frames_per_chunk=frames_per_chunk, window=window)
+    engine = FrameEngine(pool, VIDEO, PLAN, frames_per_chunk=frames_per_chunk, window=window, on_error=on_error)
     return engine.run(source, sink, stop=stop or threading.Event(), report=report)
 
 
@@ -136,13 +151,46 @@ def test_a_decoding_error_comes_after_every_frame_before_it(frames_per_chunk: in
     assert [value for _, _, value in sink.written] == [1, 2, 3, 4, 5]
 
 
-def test_a_failed_chunk_ends_the_run_after_the_frames_before_it() -> None:
-    pool = ScriptedPool(fail_at=3)
+def test_a_failed_chunk_ends_the_run_after_the_frames_before_it_if_asked_to() -> None:
+    pool = ScriptedPool(failing=range(3, 4))
+    sink = ListSink(pool)
+    with pytest.raises(RestoreError, match="scripted"):
+        run(pool, sink, frames(100), on_error="fail")
+    assert [value for _, _, value in sink.written] == [1, 2, 3]
+    assert pool.submitted < 100
+
+
+def test_frames_that_cannot_be_restored_are_passed_on_and_marked(caplog: pytest.LogCaptureFixture) -> None:
+    pool = ScriptedPool(failing=range(3, 5))
+    sink = ListSink(pool)
+    assert run(pool, sink, frames(20)).frames == 20
+    assert sink.passed == [3, 4]
+    assert [value for _, _, value in sink.written] == [1, 2, 3, 3, 4, *range(6, 21)]
+    assert "1 frames from pts 121 on are passed on unrestored: a scripted failure" in caplog.text
+
+
+def test_failures_in_a_row_are_not_the_frames_fault() -> None:
+    pool = ScriptedPool(failing=range(3, 3 + FAILURES_IN_A_ROW))
     sink = ListSink(pool)
     with pytest.raises(RestoreError, match="scripted"):
         run(pool, sink, frames(100))
-    assert [value for _, _, value in sink.written] == [1, 2, 3]
     assert pool.submitted < 100
+
+
+def test_a_run_that_restores_nothing_has_failed() -> None:
+    pool = ScriptedPool(failing=range(2))
+    with pytest.raises(RestoreError, match="scripted"):
+        run(pool, ListSink(pool), frames(2))
+
+
+def test_frames_in_flight_are_written_after_a_stop_request() -> None:
+    pool = ScriptedPool(lambda _: 0.5)
+    sink = ListSink(pool)
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    with pytest.raises(StoppedError):
+        run(pool, sink, frames(10_000), stop=stop)
+    assert len(sink.written) == pool.submitted > 0
 
 
 def test_chunks_that_nobody_waits_for_are_cancelled() -> None:

@@ -86,7 +86,7 @@ def test_a_stop_request_does_not_wait_for_workers_to_start(tmp_path: Path) -> No
     )
     hang.set()
     assert code is ExitCode.INTERRUPTED
-    assert "nothing was written" in notes.failures[0]
+    assert "stopped before" in notes.failures[0]
 
 
 def test_no_worker_is_started_for_inputs_that_are_not_there(tmp_path: Path) -> None:

@@ -130,7 +130,14 @@ def test_a_known_change_is_right_to_half_a_code(
 
 @pytest.mark.parametrize(
     ("location", "position"),
-    [(ChromaLocation.LEFT, (0.5, 0.0)), (ChromaLocation.CENTER, (0.5, 0.5)), (ChromaLocation.TOP_LEFT, (0.0, 0.0))],
+    [
+        (ChromaLocation.LEFT, (0.5, 0.0)),
+        (ChromaLocation.CENTER, (0.5, 0.5)),
+        (ChromaLocation.TOP_LEFT, (0.0, 0.0)),
+        (ChromaLocation.TOP, (0.0, 0.5)),
+        (ChromaLocation.BOTTOM_LEFT, (1.0, 0.0)),
+        (ChromaLocation.BOTTOM, (1.0, 0.5)),
+    ],
 )
 def test_chroma_sits_where_its_location_says(location: ChromaLocation, position: tuple[float, float]) -> None:
     """A ramp over the picture, sampled at the chroma sites, comes back as that ramp, and its change goes back there."""

@@ -1,6 +1,7 @@
 """The choice of container, codec and options: what is kept, what wins, what is refused in words."""
 
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding
 from streamrestore.errors import ConfigError
 from streamrestore.formats import ColourTags, video_format
+from streamrestore.frame import ChromaLocation
+from streamrestore.hdr import ContentLight, MasteringDisplay
 from streamrestore.probing import SourceInfo
 from tests.clips import INFO
 
@@ -172,6 +175,107 @@ def test_what_cannot_be_put_together(
         chosen(info, request_, suffix)
 
 
-def test_alpha_cannot_be_asked_for() -> None:
-    with pytest.raises(ConfigError, match="yuva420p cannot be written"):
-        chosen(source("a.mkv"), EncodingRequest(pixel_format_name="yuva420p"))
+def test_alpha_is_neither_added_nor_dropped() -> None:
+    for given, wanted in (("yuv420p", "yuva420p"), ("bgra", "gbrp")):
+        with pytest.raises(ConfigError, match=f"cannot become {wanted}: .*alpha is neither added nor dropped"):
+            chosen(source("a.mkv", given), EncodingRequest(pixel_format_name=wanted))
+
+
+@pytest.mark.parametrize(
+    ("name", "pix_fmt", "frame_format"),
+    [
+        ("a.mov", "yuva444p12le", "yuva444p12le"),
+        ("a.webm", "yuva420p", "yuva420p"),
+        ("a.mkv", "argb", "bgra"),
+        ("a.mkv", "rgba64be", "gbrap16le"),
+        ("a.mkv", "ya8", "ya8"),
+    ],
+)
+def test_alpha_is_kept_without_loss(name: str, pix_fmt: str, frame_format: str) -> None:
+    encoding = chosen(source(name, pix_fmt))
+    assert (encoding.encoder, encoding.suffix, encoding.frame_format) == ("ffv1", ".mkv", frame_format)
+    assert any(note.startswith("the video has an alpha channel, which H.264") for note in encoding.notes)
+
+
+def test_alpha_that_nothing_holds_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no encoder takes ya16le"):
+        chosen(source("a.mkv", "ya16be"))
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.avi"])
+def test_a_palette_is_written_out(name: str) -> None:
+    gif = name == "a.gif"
+    encoding = chosen(replace(source(name, "bgra" if gif else "pal8"), codec="gif" if gif else "msrle"))
+    assert "the palette's colours are written out in full, as gbrap" in encoding.notes
+
+
+def test_prores_keeps_alpha_where_it_is_named() -> None:
+    deep = source("a.mov", "yuva444p12le")
+    with pytest.raises(ConfigError, match=r"it takes .*yuva444p10le.*choose ffv1, or another --pix-fmt"):
+        chosen(deep, EncodingRequest(codec="prores"))
+    encoding = chosen(deep, EncodingRequest(codec="prores", pixel_format_name="yuva444p10le"))
+    assert (encoding.encoder, encoding.suffix) == ("prores_ks", ".mov")
+
+
+@pytest.mark.parametrize(
+    ("codec", "pix_fmt", "frame_format"),
+    [
+        ("ffv1", "gbrp", "bgr0"),
+        ("ffv1", "nv12", "yuv420p"),
+        ("hevc_nvenc", "yuv420p10le", "p010le"),
+        ("hevc_nvenc", "yuv444p10le", "yuv444p10msble"),
+        ("hevc_nvenc", "gbrp", "gbrp"),
+    ],
+)
+def test_encoders_get_the_samples_as_they_want_them(codec: str, pix_fmt: str, frame_format: str) -> None:
+    encoding = chosen(source("a.mkv", pix_fmt), EncodingRequest(codec=codec))
+    assert encoding.frame_format == frame_format
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p16le", "gbrp16le", "yuv444p16le"])
+def test_nvenc_has_ten_bits_at_most(pix_fmt: str) -> None:
+    with pytest.raises(ConfigError, match=f"hevc_nvenc cannot take {pix_fmt}"):
+        chosen(source("a.mkv", pix_fmt), EncodingRequest(codec="hevc_nvenc"))
+
+
+@pytest.mark.parametrize(
+    ("codec", "key", "light"),
+    [
+        ("hevc", "x265-params", "max-cll=1000,400"),
+        ("h264", "x264-params", "cll=1000,400"),
+        ("av1", "svtav1-params", "content-light=1000,400"),
+    ],
+)
+def test_hdr10_is_told_to_the_encoder_beside_its_other_parameters(codec: str, key: str, light: str) -> None:
+    point = (Fraction(1, 2), Fraction(1, 4))
+    display = MasteringDisplay(point, point, point, point, Fraction(0), Fraction(1000))
+    info = replace(source("a.mkv"), mastering_display=display, content_light=ContentLight(1000, 400))
+    options = dict(chosen(info, EncodingRequest(codec=codec)).options)
+    plain = dict(chosen(source("a.mkv"), EncodingRequest(codec=codec)).options)
+    assert options[key].startswith(plain.get(key, ""))
+    assert "G(" in options[key]
+    assert options[key].endswith(light)
+    assert (
+        chosen(info, EncodingRequest(codec="ffv1")).options
+        == chosen(source("a.mkv"), EncodingRequest(codec="ffv1")).options
+    )
+
+
+def test_chroma_location_is_written_where_it_was_said_or_is_not_the_left() -> None:
+    def written(tagged: ChromaLocation | None, codecs_own: ChromaLocation) -> str | None:
+        plain = source("a.mkv")
+        info = replace(plain, chroma_location=tagged, video=replace(plain.video, chroma_location=tagged or codecs_own))
+        return dict(chosen(info).options).get("chroma_sample_location")
+
+    assert written(None, ChromaLocation.LEFT) is None
+    assert written(None, ChromaLocation.CENTER) == "center"
+    assert written(ChromaLocation.LEFT, ChromaLocation.LEFT) == "left"
+    assert written(ChromaLocation.TOP_LEFT, ChromaLocation.LEFT) == "topleft"
+
+
+def test_prores_cannot_say_full_range() -> None:
+    info = source("a.mov", "yuv422p10le")
+    prores = EncodingRequest(codec="prores")
+    assert chosen(info, prores).encoder == "prores_ks"
+    with pytest.raises(ConfigError, match="knows limited range only"):
+        chosen(replace(info, video=replace(info.video, full_range=True)), prores)

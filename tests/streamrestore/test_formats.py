@@ -1,121 +1,12 @@
-"""Layouts agree with FFmpeg's own description, and every open question of colour has one answer."""
+"""Every open question of colour has one answer, and what was guessed is said."""
 
-from fractions import Fraction
-
-import av
-import numpy as np
 import pytest
-from av.filter import Graph
-from av.video.format import VideoFormat as AvFormat
-from av.video.reformatter import VideoReformatter
 
 from streamrestore.errors import UnsupportedError
-from streamrestore.formats import _PACKED, ColourTags, pixel_format, sample_layout, video_format
-from streamrestore.frame import ChromaLocation, Matrix, VideoFormat
-from streamrestore.planes import build_frame, copy_planes
-from tests.clips import paint
+from streamrestore.formats import ColourTags, colour_guesses, video_format
+from streamrestore.frame import ChromaLocation, Matrix
 
-DEPTHS = ("", "9le", "10le", "12le", "14le", "16le")
-PLANAR = [
-    *(f"yuv{sampling}p{depth}" for sampling in ("420", "422", "444") for depth in DEPTHS),
-    *("yuv440p", "yuv440p10le", "yuv440p12le", "yuv411p", "yuv410p"),
-    *(f"gray{depth}" for depth in DEPTHS),
-    *(f"gbrp{depth}" for depth in DEPTHS),
-]
 TAGS = ColourTags()
-
-
-def described(name: str, width: int = 37, height: int = 23) -> VideoFormat:
-    return video_format(width, height, name, TAGS, "h264")
-
-
-@pytest.mark.parametrize("name", PLANAR)
-def test_planar_layouts_match_ffmpegs(name: str) -> None:
-    ours, theirs = described(name), av.VideoFrame(37, 23, name)
-    assert ours.pixels.name == name
-    assert ours.pixels.depth == theirs.format.components[0].bits
-    assert ours.plane_shapes() == tuple((plane.height, plane.width) for plane in theirs.planes)
-
-
-@pytest.mark.parametrize("name", ["yuvj420p", "yuvj422p", "yuvj444p"])
-def test_full_range_is_no_layout(name: str) -> None:
-    video = described(name)
-    assert (video.pixels.name, video.full_range) == (name.replace("j", ""), True)
-
-
-@pytest.mark.parametrize("name", PLANAR)
-def test_planes_come_back_bit_for_bit(name: str) -> None:
-    video = described(name)
-    frame = av.VideoFrame(37, 23, name)
-    paint(frame, 1)
-    planes = copy_planes(frame, sample_layout(name), video)
-    assert [plane.shape for plane in planes] == list(video.plane_shapes())
-    assert {plane.dtype.itemsize for plane in planes} == {1 if video.pixels.depth == 8 else 2}
-    for plane in planes:
-        plane.flags.writeable = False
-    again = copy_planes(build_frame(planes, video), sample_layout(name), video)
-    assert all(np.array_equal(one, other) for one, other in zip(planes, again, strict=True))
-
-
-@pytest.mark.parametrize("name", sorted(_PACKED))
-def test_packed_layouts_unpack_as_ffmpeg_does(name: str) -> None:
-    video = described(name, 36, 24)
-    planar = av.VideoFrame(36, 24, video.pixels.name)
-    paint(planar, 2)
-    packed = VideoReformatter().reformat(planar, format=name, threads=1)
-    assert packed.format.name == name
-    expected = copy_planes(planar, sample_layout(video.pixels.name), video)
-    for ours, theirs in zip(copy_planes(packed, sample_layout(name), video), expected, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-@pytest.mark.parametrize(("name", "shift"), [("nv12", 0), ("p010le", 6), ("p016le", 0)])
-def test_odd_sizes_keep_the_last_column_of_chroma(name: str, shift: int) -> None:
-    frame = av.VideoFrame(5, 3, name)
-    chroma = np.frombuffer(memoryview(frame.planes[1]), np.uint8 if name == "nv12" else np.uint16)
-    chroma[:] = np.arange(chroma.size) << shift
-    line = chroma.size // 2
-    _, blue, red = copy_planes(frame, sample_layout(name), described(name, 5, 3))
-    assert blue.tolist() == [[0, 2, 4], [line, line + 2, line + 4]]
-    assert (red - blue == 1).all()
-    assert blue.shape == (2, 3)
-
-
-def test_pictures_stored_bottom_up_are_turned_around() -> None:
-    graph = Graph()
-    source = graph.add_buffer(width=36, height=24, format=AvFormat("yuv420p"), time_base=Fraction(1))
-    graph.link_nodes(source, graph.add("vflip"), graph.add("buffersink")).configure()
-    frame = av.VideoFrame(36, 24, "yuv420p")
-    paint(frame, 3)
-    video = described("yuv420p", 36, 24)
-    upright = copy_planes(frame, sample_layout("yuv420p"), video)
-    graph.push(frame)
-    flipped = graph.pull()
-    assert isinstance(flipped, av.VideoFrame)
-    assert flipped.planes[0].line_size < 0
-    for one, other in zip(upright, copy_planes(flipped, sample_layout("yuv420p"), video), strict=True):
-        np.testing.assert_array_equal(one[::-1], other)
-        assert other.flags.c_contiguous
-
-
-@pytest.mark.parametrize("name", ["yuva420p", "yuva444p10le", "rgba", "bgra", "argb", "pal8", "ya8", "gbrap"])
-def test_alpha_is_refused(name: str) -> None:
-    with pytest.raises(UnsupportedError, match=rf"alpha channel or a palette \(pixel format {name}\).*convert"):
-        pixel_format(name)
-
-
-@pytest.mark.parametrize("name", ["monow", "xyz12le", "bayer_rggb8", "gbrpf32le", "yuv420p10be", "rgb565le", "cuda"])
-def test_layouts_that_would_lose_something_are_refused(name: str) -> None:
-    with pytest.raises(UnsupportedError, match=f"pixel format {name} cannot be restored without loss"):
-        pixel_format(name)
-
-
-def test_no_format_of_ffmpeg_is_misread() -> None:
-    for name in (*PLANAR, *_PACKED):
-        theirs = AvFormat(name)
-        assert not any(component.is_alpha for component in theirs.components)
-        assert pixel_format(name).depth == max(component.bits for component in theirs.components)
-        assert (pixel_format(name).model == "rgb") == theirs.is_rgb
 
 
 @pytest.mark.parametrize(
@@ -139,10 +30,25 @@ def test_matrix_by_tag_then_primaries_then_size(tags: ColourTags, size: tuple[in
     assert video_format(*size, "yuv420p", tags, "h264").matrix is matrix
 
 
-@pytest.mark.parametrize("code", [0, 8, 10, 14, 16])
-def test_matrices_that_are_not_linear_are_refused(code: int) -> None:
-    with pytest.raises(UnsupportedError, match=r"colour matrix is .*convert it first"):
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (0, "RGB"),
+        (8, "YCgCo"),
+        (10, "BT.2020 constant luminance"),
+        (14, "ICtCp"),
+        (15, "IPT-C2"),
+        (16, "YCgCo-Re"),
+        (17, "YCgCo-Ro"),
+    ],
+)
+def test_other_matrices_are_refused_by_name(code: int, name: str) -> None:
+    with pytest.raises(UnsupportedError, match=rf"colour matrix is {name}.*convert it first to BT\.709"):
         video_format(64, 48, "yuv444p", ColourTags(matrix=code), "h264")
+
+
+def test_rgb_needs_no_matrix() -> None:
+    assert video_format(64, 48, "gbrp", ColourTags(matrix=0), "h264").full_range
 
 
 @pytest.mark.parametrize(
@@ -154,6 +60,8 @@ def test_matrices_that_are_not_linear_are_refused(code: int) -> None:
         ("gray", 0, False),
         ("gray", 2, True),
         ("gbrp", 0, True),
+        ("bgra", 0, True),
+        ("pal8", 0, True),
         ("gbrp", 1, False),
     ],
 )
@@ -165,6 +73,42 @@ def test_chroma_sits_where_the_codec_puts_it() -> None:
     assert video_format(64, 48, "yuv420p", TAGS, "mpeg1video").chroma_location is ChromaLocation.CENTER
     assert video_format(64, 48, "yuvj420p", TAGS, "mjpeg").chroma_location is ChromaLocation.CENTER
     assert video_format(64, 48, "yuvj420p", TAGS, "h264").chroma_location is ChromaLocation.LEFT
+    assert video_format(64, 48, "yuv420p", TAGS, "dvvideo").chroma_location is ChromaLocation.TOP_LEFT
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "tags", "guesses"),
+    [
+        ("yuv422p", (64, 48), ColourTags(1, 1, 1, 1), ()),
+        ("yuv420p", (64, 48), ColourTags(1, 1, 1, 1), ("chroma location not tagged: taken as left, the codec's own",)),
+        (
+            "yuv420p",
+            (1920, 1080),
+            TAGS,
+            (
+                "matrix not tagged: taken as BT.709, for its size",
+                "range not tagged: taken as limited",
+                "chroma location not tagged: taken as left, the codec's own",
+            ),
+        ),
+        (
+            "yuvj444p",
+            (64, 48),
+            ColourTags(primaries=9),
+            ("matrix not tagged: taken as BT.2020 non-constant luminance, as its primaries are",),
+        ),
+        ("gray", (64, 48), TAGS, ("range not tagged: taken as limited",)),
+        ("bgra", (64, 48), TAGS, ("range not tagged: taken as full, as RGB is",)),
+        ("gbrp", (64, 48), ColourTags(range=1), ()),
+    ],
+)
+def test_guesses_are_said(name: str, size: tuple[int, int], tags: ColourTags, guesses: tuple[str, ...]) -> None:
+    assert colour_guesses(video_format(*size, name, tags, "h264"), tags) == guesses
+
+
+def test_a_tagged_chroma_location_is_no_guess() -> None:
+    video = video_format(64, 48, "yuv420p", ColourTags(1, 1, 1, 1), "h264")
+    assert colour_guesses(video, ColourTags(1, 1, 1, 1), ChromaLocation.LEFT) == ()
 
 
 def test_hdr_is_a_matter_of_transfer() -> None:

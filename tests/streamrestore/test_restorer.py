@@ -32,7 +32,7 @@ def chunk(
     form: VideoFormat, frames: int = 3, *, seed: int = 0, batch: int = 2, patch: int | None = 40, margin: int = 8
 ) -> Chunk:
     planes = noise_planes(form.plane_shapes(), frames, depth=form.pixels.depth, seed=seed)
-    size = (form.height, form.width)
+    size = form.picture.upright_size
     plan = plan_patches(size, crop=32, batch_pixels=1, frames=frames, patch=patch, margin=margin)
     plan = replace(plan, batch=batch)
     return Chunk(form, plan, cast("Planes", planes))
@@ -108,6 +108,54 @@ def test_a_turned_video_is_restored_upright(turns: int) -> None:
     result = restorer.restore(replace(given, format=turned, planes=cast("Planes", stored))).planes
     wanted = restorer.restore(given).planes
     assert all(np.array_equal(np.rot90(a, turns, (1, 2)), b) for a, b in zip(result, wanted, strict=True))
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        PixelFormat("yuv420p", "yuv", 8, (1, 1)),
+        PixelFormat("yuv422p10le", "yuv", 10, (0, 1)),
+        PixelFormat("gbrp", "rgb", 8),
+        PixelFormat("gray", "grey", 8),
+    ],
+    ids=lambda pixels: pixels.name,
+)
+def test_fields_come_back_bit_for_bit_from_an_identity_network(
+    pixels: PixelFormat, precision: Precision, device: str
+) -> None:
+    restorer = Restorer([tiny_model(scale=0)], replace(CPU, device=device, precision=precision))
+    given = chunk(replace(video(44, pixels=pixels), fields=True))
+    assert same(restorer.restore(given).planes, given.planes)
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+@pytest.mark.parametrize("sampling", [(1, 1), (0, 1)], ids=["420", "422"])
+def test_a_field_does_not_depend_on_the_other(sampling: tuple[int, int], turns: int) -> None:
+    form = replace(video(44, pixels=PixelFormat("yuv", "yuv", 8, sampling)), fields=True, quarter_turns=turns)
+    given, other = chunk(form, seed=1), chunk(form, seed=2)
+    restorer = Restorer([tiny_model()], CPU)
+    wanted = restorer.restore(given).planes
+    for kept, changed in ((0, 1), (1, 0)):
+        mixed = tuple(plane.copy() for plane in given.planes)
+        for plane, noise in zip(mixed, other.planes, strict=True):
+            plane[:, changed::2] = noise[:, changed::2]
+        result = restorer.restore(replace(given, planes=mixed)).planes
+        assert same(tuple(plane[:, kept::2] for plane in result), tuple(plane[:, kept::2] for plane in wanted))
+        assert not np.array_equal(result[0][:, changed::2], wanted[0][:, changed::2])
+
+
+def test_a_field_is_restored_as_a_picture_of_half_the_height() -> None:
+    """Where no chroma is shared between rows, exactly as if it had come alone."""
+    form = VideoFormat(70, 44, PixelFormat("gbrp", "rgb", 8), Matrix.BT709, True, ChromaLocation.LEFT, fields=True)
+    assert form.picture == replace(form, height=22, fields=False)
+    given = chunk(form, frames=2)
+    restorer = Restorer([tiny_model()], CPU)
+    result = restorer.restore(given).planes
+    for parity in (0, 1):
+        field = tuple(np.ascontiguousarray(plane[:, parity::2]) for plane in given.planes)
+        alone = restorer.restore(replace(given, format=form.picture, planes=cast("Planes", field))).planes
+        assert same(alone, tuple(plane[:, parity::2] for plane in result))
 
 
 def test_a_chain_is_one_residual_of_the_last_output() -> None:
@@ -192,7 +240,7 @@ def test_out_of_memory_halves_the_batch_and_loses_no_frame() -> None:
 
 
 def test_memory_that_runs_out_beside_the_network_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_room(*_: object) -> Tensor:
+    def no_room(*_: object, **__: object) -> Tensor:
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr("streamrestore.restorer.to_rgb", no_room)
@@ -201,7 +249,7 @@ def test_memory_that_runs_out_beside_the_network_counts_too(monkeypatch: pytest.
 
 
 def test_a_device_that_fails_is_said_in_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(*_: object) -> Tensor:
+    def failing(*_: object, **__: object) -> Tensor:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     monkeypatch.setattr("streamrestore.restorer.to_rgb", failing)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -13,16 +14,19 @@ import pytest
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
 
-from streamrestore import carry
+from streamrestore import assembly, carry
+from streamrestore.assembly import FinishedSegment
 from streamrestore.carry import CarryPlan, plan_carry
-from streamrestore.encoding import AUTOMATIC, EncodingRequest, plan_encoding
+from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding
 from streamrestore.errors import DiskFullError, OutputError, SinkError
 from streamrestore.frame import Frame
 from streamrestore.probing import SourceInfo
-from streamrestore.sink import open_sink
+from streamrestore.segment_file import open_segment
 from streamrestore.source import open_source, plan_trim
 from tests.clips import STEADY, VARIABLE, Clip, make_clip, png
+from tests.writing import write_video
 
 LOSSLESS = EncodingRequest(crf=0, preset="ultrafast")
 FFV1 = EncodingRequest(codec="ffv1")
@@ -32,7 +36,7 @@ SPAN: tuple[Literal["start"], Literal["end"]] = ("start", "end")
 
 @dataclass(frozen=True)
 class Copy:
-    """A file written by the sink, and what it was made of."""
+    """A file written in segments and joined, and what it was made of."""
 
     path: Path
     plan: CarryPlan
@@ -55,6 +59,7 @@ def copy(
     suffix: str | None = None,
     part: tuple[float | None, float | None] = (None, None),
     limit: int | None = None,
+    frames_in_segment: int = 7,
 ) -> Copy:
     """Write a file's frames again, unrestored."""
     with open_source(path) as source:
@@ -63,13 +68,8 @@ def copy(
         trim = plan_trim(info, *part)
         plan = plan_carry(info, encoding, trim)
         output = path.with_name("out.partial")
-        frames = []
-        with open_sink(output, info, encoding, plan) as sink:
-            for frame in source.frames(trim):
-                sink.write(frame.pts, frame.duration, frame.planes)
-                frames.append(frame)
-                if len(frames) == limit:
-                    break
+        frames = list(islice(source.frames(trim), limit))
+        write_video(output, info, encoding, plan, frames, frames_in_segment=frames_in_segment)
     with open_source(output) as again:
         return Copy(output, plan, info, again.info, frames, list(again.frames()))
 
@@ -336,9 +336,10 @@ def test_what_will_be_lost_is_named(tmp_path: Path) -> None:
 def write_to(output: Path, path: Path, frames: int | None = None) -> None:
     with open_source(path) as source:
         encoding = plan_encoding(source.info)
-        with open_sink(output, source.info, encoding, plan_carry(source.info, encoding)) as sink:
-            for frame in list(source.frames())[:frames]:
-                sink.write(frame.pts, frame.duration, frame.planes)
+        plan = plan_carry(source.info, encoding)
+        folder = path.parent / "segments"
+        folder.mkdir(exist_ok=True)
+        write_video(output, source.info, encoding, plan, list(source.frames())[:frames], folder=folder)
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
@@ -366,8 +367,9 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
 
 
 def test_no_frames_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match="no frame to write"):
-        write_to(tmp_path / "out", make_clip(tmp_path / "clip.mp4"), frames=0)
+    info = open_source(make_clip(tmp_path / "clip.mp4")).info
+    with open_segment(tmp_path / "segment", info, plan_encoding(info)) as segment, pytest.raises(SinkError):
+        segment.finish()
 
 
 def test_times_that_go_back_are_an_error(tmp_path: Path) -> None:
@@ -375,17 +377,11 @@ def test_times_that_go_back_are_an_error(tmp_path: Path) -> None:
         encoding = plan_encoding(source.info, EncodingRequest(options=(("bf", "0"),)))
         frames = list(source.frames())
         plan = plan_carry(source.info, encoding)
-
-        def write_twice() -> None:
-            with open_sink(tmp_path / "out", source.info, encoding, plan) as sink:
-                for frame in (*frames, *frames):
-                    sink.write(frame.pts, frame.duration, frame.planes)
-
         with pytest.raises(SinkError, match="encoding or writing failed"):
-            write_twice()
+            write_video(tmp_path / "out", source.info, encoding, plan, [*frames, *frames])
 
 
-def test_an_abandoned_output_is_closed(tmp_path: Path) -> None:
+def test_an_abandoned_segment_is_closed(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "clip.mp4", Clip(sound="aac"))
     before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
     with open_source(path) as source:
@@ -393,8 +389,8 @@ def test_an_abandoned_output_is_closed(tmp_path: Path) -> None:
         frame = next(source.frames())
 
         def give_up() -> None:
-            with open_sink(tmp_path / "out", source.info, encoding, plan_carry(source.info, encoding)) as sink:
-                sink.write(frame.pts, frame.duration, frame.planes)
+            with open_segment(tmp_path / "out", source.info, encoding) as segment:
+                segment.write(frame.pts, frame.planes)
                 raise KeyError("stop")
 
         with pytest.raises(KeyError, match="stop"):
@@ -418,16 +414,20 @@ def test_packets_are_copied_when_they_are_due_and_no_sooner(tmp_path: Path, monk
             yield packet
 
     monkeypatch.setattr(carry, "_trimmed_packets", noted)
-    info = open_source(path).info
-    encoding = plan_encoding(info)
-    with open_sink(tmp_path / "out.mkv", info, encoding, plan_carry(info, encoding)) as sink:
-        *first, last = open_source(path).frames()
-        for frame in first:
-            sink.write(frame.pts, frame.duration, frame.planes)
+    timed = assembly._timed_packets
+
+    def watched(
+        info: SourceInfo, encoding: Encoding, plan: CarryPlan, segments: Sequence[FinishedSegment]
+    ) -> "Iterator[Packet[VideoStream]]":
+        packets = list(timed(info, encoding, plan, segments))
+        yield from packets[:-1]
         assert max(taken) < 1
-        sink.write(last.pts, last.duration, last.planes)
+        yield packets[-1]
+
+    monkeypatch.setattr(assembly, "_timed_packets", watched)
+    made = copy(path, EncodingRequest(options=(("bf", "0"),)))
     assert max(taken) > 39
-    assert payloads(tmp_path / "out.mkv", "audio") == payloads(path, "audio")
+    assert payloads(made.path, "audio") == payloads(path, "audio")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,229 @@
+"""Everything about one file's restoration is decided here, before anything is written."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from pipelines.outputs import Item, check_output, default_output
+from streamrestore.carry import CarryPlan, plan_carry
+from streamrestore.checkpoint import Model, Task
+from streamrestore.devices import Device, Precision, batch_pixels
+from streamrestore.encoder import check_encoder
+from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding
+from streamrestore.errors import ConfigError, DeviceMemoryError, PatchSizeError
+from streamrestore.flops import flops_per_pixel
+from streamrestore.frame import OnError
+from streamrestore.identity import FileIdentity, describe_environment, identify_file, key_of
+from streamrestore.mprnet import Stages
+from streamrestore.patches import PatchPlan, plan_patches
+from streamrestore.probing import SourceInfo
+from streamrestore.scan import scan_times
+from streamrestore.segments import Segment, frames_in_segment, plan_segments
+from streamrestore.source import Source, Trim, open_source, plan_trim
+from workers import frames_in_chunk
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What restores frames: the chain of weights, and how it is run."""
+
+    models: tuple[Model, ...]
+    """In the order they are run."""
+    device: Device
+    """One of those it runs on; they are all of a kind."""
+    precision: Precision
+    stages: Stages = 3
+    local_pooling: bool = False
+    strength: float = 1.0
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What the chain does."""
+        return tuple(model.task for model in self.models)
+
+    @property
+    def crop(self) -> int:
+        """Side of the training crops, the smallest of the chain, in pixels."""
+        return min(model.crop for model in self.models)
+
+    @cached_property
+    def flops_per_pixel(self) -> float:
+        """Floating-point operations of the whole chain."""
+        return sum(flops_per_pixel(model.widths, self.stages) for model in self.models)
+
+    def facts(self) -> dict[str, object]:
+        """All of it that a result's bytes depend on."""
+        return {
+            "weights": {model.task: model.sha256 for model in self.models},
+            "tasks": list(self.tasks),
+            "stages": self.stages,
+            "local_pooling": self.local_pooling,
+            "strength": self.strength,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """What was asked for, the same for every file of a run."""
+
+    network: Network
+    patch: int | None = None
+    """Side of the largest patch in pixels; None decides."""
+    encoding: EncodingRequest = AUTOMATIC
+    start_seconds: float | None = None
+    stop_seconds: float | None = None
+    on_error: OnError = "pass"
+    overwrite: bool = False
+    restart: bool = False
+    """Forget the segments that an earlier run finished."""
+    keep: bool = False
+    """Leave the work folder when all is done."""
+    work_dir: Path | None = None
+    """Where work folders are made; None makes them beside the outputs."""
+
+    def facts(self) -> dict[str, object]:
+        """What was asked for that decides what the result is; where it goes is not part of it."""
+        return {
+            **self.network.facts(),
+            "patch": self.patch,
+            "encoding": asdict(self.encoding),
+            "part": [self.start_seconds, self.stop_seconds],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FileJob:
+    """One file with everything decided; nothing was written yet."""
+
+    source: Source
+    identity: FileIdentity
+    output: Path
+    options: FileOptions
+    trim: Trim
+    encoding: Encoding
+    carry: CarryPlan
+    patches: PatchPlan
+    segments: tuple[Segment, ...]
+
+    @property
+    def info(self) -> SourceInfo:
+        """What is known of the source."""
+        return self.source.info
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should read before work starts."""
+        return (*self.encoding.notes, *self.carry.warnings)
+
+    def request(self) -> dict[str, object]:
+        """What was asked for, of which input: a finished output of the same request is done."""
+        return {"input": asdict(self.identity), **self.options.facts()}
+
+    def facts(self) -> Mapping[str, object]:
+        """All that the bytes of a segment depend on: segments of the same facts may be joined."""
+        network = self.options.network
+        encoding = asdict(self.encoding)
+        del encoding["notes"]
+        return {
+            **self.request(),
+            "environment": describe_environment(network.device),
+            "plan": {
+                "precision": network.precision,
+                "patches": asdict(self.patches),
+                "encoding": encoding,
+                "segments": [segment.start_pts for segment in self.segments],
+            },
+        }
+
+    def work_root(self) -> Path:
+        """The folder of this output's work folders."""
+        if self.options.work_dir is None:
+            return self.output.with_name(f"{self.output.name}.work")
+        # Outputs of one name in different folders must not meet there.
+        return self.options.work_dir / f"{self.output.name}.{key_of({'output': self.output.resolve()})[:8]}"
+
+
+def prepare_file(item: Item, options: FileOptions) -> FileJob:
+    """Open the input and decide everything about its restoration.
+
+    Raises:
+        ConfigError: What was asked for does not fit this file.
+        SourceError: The input cannot be read, or not be restored without loss.
+        OutputError: The output exists, cannot be written, or cannot hold what the input has.
+    """
+    source = open_source(item.source)
+    info = source.info
+    trim = plan_trim(info, options.start_seconds, options.stop_seconds)
+    if info.duration_seconds is not None and (options.start_seconds or 0) >= info.duration_seconds:
+        raise ConfigError(
+            f"--ss {options.start_seconds:g} is at or after the end of {item.source}, "
+            f"which lasts {info.duration_seconds:.3f} s"
+        )
+    encoding = plan_encoding(info, options.encoding, item.output.suffix if item.output else None)
+    output = item.output or default_output(item.source, options.network.tasks, encoding.suffix, item.folder)
+    check_output(item.source, output, overwrite=options.overwrite)
+    check_encoder(info, encoding)
+    job = FileJob(
+        source=source,
+        identity=identify_file(item.source),
+        output=output,
+        options=options,
+        trim=trim,
+        encoding=encoding,
+        carry=plan_carry(info, encoding, trim),
+        patches=_plan_patches(info, options.network, options.patch),
+        segments=(),
+    )
+    log.info("%s: %s into %s", item.source, _describe_encoder(encoding), encoding.container)
+    return _with_segments(job)
+
+
+def shrink(job: FileJob, error: DeviceMemoryError) -> FileJob:
+    """The job with patches half as large; raises the error where there are none, or the size was asked for."""
+    if job.options.patch is not None:
+        raise error
+    try:
+        patches = _plan_patches(job.info, job.options.network, max(job.patches.patch) // 2)
+    except PatchSizeError:
+        raise error from None
+    if patches.patch == job.patches.patch:
+        raise error
+    return _with_segments(replace(job, patches=patches))
+
+
+def _with_segments(job: FileJob) -> FileJob:
+    """The job, cut; heavier work into shorter segments."""
+    patches, network = job.patches, job.options.network
+    height, width = patches.patch
+    pixels = len(patches.spans()) * height * width
+    segments = plan_segments(
+        scan_times(job.info),
+        job.info.time_base,
+        most_frames=frames_in_segment(network.flops_per_pixel * pixels, network.device.kind),
+        start_pts=job.trim.start_pts,
+        stop_pts=job.trim.stop_pts,
+    )
+    log.info(
+        "%s: %d patches of %dx%d px a frame, %d a batch; segments: %d",
+        *(job.info.path, len(patches.spans()), width, height, patches.batch, len(segments)),
+    )
+    return replace(job, segments=segments)
+
+
+def _plan_patches(info: SourceInfo, network: Network, patch: int | None) -> PatchPlan:
+    return plan_patches(
+        info.video.upright_size,
+        crop=network.crop,
+        batch_pixels=batch_pixels(network.device.kind),
+        frames=frames_in_chunk(info.video.frame_bytes()),
+        patch=patch,
+        whole=network.local_pooling and patch is None,
+    )
+
+
+def _describe_encoder(encoding: Encoding) -> str:
+    return " ".join([encoding.encoder, *(f"{key}={value}" for key, value in encoding.options)])

@@ -1,0 +1,148 @@
+"""Join finished segments and everything that is carried along into the output file.
+
+A frame's time is decided in one line of `_timed_packets`: the source's pts plus the plan's
+shift, in the source's time base. The muxer rounds it to its own: mp4 and mov keep it exact,
+Matroska counts milliseconds, a transport stream 90 kHz.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from streamrestore.carry import Carrier, CarryPlan, copy_video_tags
+from streamrestore.encoder import add_video, writing_to
+from streamrestore.encoding import Encoding
+from streamrestore.errors import SinkError
+from streamrestore.frame import Stamp
+from streamrestore.probing import TAG_ERRORS, SourceInfo, open_container
+from streamrestore.segment_file import PacketOrder, close_quietly, header_sha256, segment_packets
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedSegment:
+    """A segment file, and what its packets are."""
+
+    path: Path
+    stamps: tuple[Stamp, ...]
+    """Of its frames, in order of presentation."""
+    order: PacketOrder
+
+
+def assemble(
+    path: Path, info: SourceInfo, encoding: Encoding, plan: CarryPlan, segments: Sequence[FinishedSegment]
+) -> None:
+    """Write the output: segments by stream copy, all else from the source.
+
+    Args:
+        path: Written exactly there, whatever its suffix; an existing file is overwritten.
+        info: The source of the frames and of everything else.
+        encoding: What the segments were written with.
+        plan: What goes along, from `plan_carry`.
+        segments: All of the job's, in order.
+
+    Raises:
+        OutputError: The path cannot be written.
+        DiskFullError: There is no space left.
+        SinkError: A segment cannot be read, or does not fit the others; or writing failed.
+        SourceError: The source cannot be read any more.
+    """
+    with open_container(info.path) as source, writing_to(path):
+        output = av.open(
+            f"file:{path}",
+            "w",
+            format=encoding.container,
+            container_options=_muxer_options(encoding, plan),
+            metadata_errors=TAG_ERRORS,
+        )
+        try:
+            stream = add_video(output, info, encoding)
+            if encoding.codec_tag is not None:
+                stream.codec_context.codec_tag = encoding.codec_tag
+            if info.display_matrix is not None:
+                stream.set_display_matrix(info.display_matrix)
+            copy_video_tags(source.streams[info.stream_index], stream)
+            carrier = Carrier(source, output, info, plan)
+            output.start_encoding()
+            _check_headers(segments, header_sha256(stream))
+            for packet in _timed_packets(info, encoding, plan, segments):
+                carrier.mux_until((packet.dts or 0) * info.time_base)
+                packet.stream = stream
+                output.mux(packet)
+            carrier.mux_until(None)
+            output.close()
+        finally:
+            close_quietly(output)
+
+
+def _muxer_options(encoding: Encoding, plan: CarryPlan) -> dict[str, str]:
+    options = {
+        # Without it, Matroska gets random ids: the same job would not give the same bytes.
+        "fflags": "+bitexact",
+        # Where times must move, the plan says so; a muxer would move them unasked.
+        "avoid_negative_ts": "disabled",
+    }
+    if encoding.container == "mpegts":
+        options |= {"mpegts_copyts": "1", "muxdelay": "0", "muxpreload": "0"}
+    elif encoding.container in ("mp4", "mov"):
+        options["movie_timescale"] = str(plan.file_clock)
+        if plan.keyed_tags:
+            options["movflags"] = "+use_metadata_tags"
+    return options
+
+
+def _check_headers(segments: Sequence[FinishedSegment], expected: str) -> None:
+    for segment in segments:
+        if segment.order.header_sha256 != expected:
+            raise SinkError(
+                f"{segment.path} was written by another encoder than this one and cannot be joined to the rest: "
+                "begin again with --restart"
+            )
+
+
+def _timed_packets(
+    info: SourceInfo, encoding: Encoding, plan: CarryPlan, segments: Sequence[FinishedSegment]
+) -> "Iterator[Packet[VideoStream]]":
+    """Every packet of the job with its final times, in decoding order."""
+    stamps = [stamp for segment in segments for stamp in segment.stamps]
+    decoding = plan_decoding_times(
+        [stamp.pts + plan.shift for stamp in stamps], [segment.order.ranks for segment in segments]
+    )
+    stop = max(stamp.pts + plan.shift + stamp.duration for stamp in stamps)
+    start = stamps[0].pts + plan.shift
+    number = 0
+    for segment in segments:
+        packets = segment_packets(segment.path)
+        for rank, packet in zip(segment.order.ranks, packets, strict=True):
+            stamp = segment.stamps[rank]
+            packet.time_base = info.time_base
+            packet.pts = stamp.pts + plan.shift
+            packet.dts = decoding[number]
+            packet.duration = stamp.duration
+            number += 1
+            if number == len(stamps) and encoding.container in ("mp4", "mov"):
+                # They store distances of dts: the last one must fill the track up to its end.
+                packet.duration = max(stamp.duration, stop - start - (decoding[-1] - decoding[0]))
+            yield packet
+
+
+def plan_decoding_times(times: Sequence[int], ranks: Sequence[Sequence[int]]) -> list[int]:
+    """When each packet is to be decoded: presentation times, delayed by the same number of frames all along.
+
+    Segments' own decoding times cannot be joined: each encoder begins anew, and a short segment
+    needs less delay than a long one.
+
+    Args:
+        times: When the job's frames are shown, in ticks, rising.
+        ranks: `PacketOrder.ranks` of each segment.
+
+    Returns:
+        One for each packet in decoding order: rising, and none after its packet's own time.
+    """
+    delay = max((place - rank for segment in ranks for place, rank in enumerate(segment)), default=0)
+    step = times[1] - times[0] if len(times) > 1 else 1
+    lead = [times[0] - (delay - place) * step for place in range(min(delay, len(times)))]
+    return [*lead, *times[: len(times) - len(lead)]]

@@ -1,0 +1,144 @@
+"""Turn planes into packets: an output's video stream, set up as an `Encoding` says."""
+
+import errno
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from streamrestore.encoding import ENCODER_THREADS, Encoding
+from streamrestore.errors import ConfigError, DiskFullError, OutputError, SinkError
+from streamrestore.frame import Planes
+from streamrestore.planes import build_frame
+from streamrestore.probing import AV_ERRORS, SourceInfo, reason
+
+_ASSUMED_RATE = 25
+"""Frames a second where the source does not say; only rate control looks at it."""
+
+_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+_PATH_ERRNOS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG}
+)
+
+
+def add_video(output: OutputContainer, info: SourceInfo, encoding: Encoding) -> VideoStream:
+    """Add the restored stream to an output, its encoder set up but not opened.
+
+    Args:
+        output: Any container that takes the codec.
+        info: Size, times and colour tags are the source's.
+        encoding: Everything else.
+
+    Raises:
+        ValueError: The container does not take the codec.
+    """
+    if encoding.encoder == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # its only switch against a page of text on stderr
+    rate = info.average_rate or _ASSUMED_RATE
+    stream = output.add_stream(encoding.encoder, rate=rate, options=dict(encoding.options))
+    assert isinstance(stream, VideoStream)
+    stream.time_base = info.time_base
+    context = stream.codec_context
+    context.time_base = info.time_base
+    context.width, context.height = info.video.width, info.video.height
+    context.pix_fmt = encoding.frame_format
+    context.thread_count = ENCODER_THREADS
+    context.color_range = info.tags.range
+    context.colorspace = info.tags.matrix
+    context.color_primaries = info.tags.primaries
+    context.color_trc = info.tags.transfer
+    if info.sample_aspect_ratio is not None:
+        context.sample_aspect_ratio = info.sample_aspect_ratio
+    if encoding.container == "mpegts":
+        # Whatever file the packets wait in: a transport stream is entered anywhere, so each
+        # key frame must bring the headers along.
+        context.flags &= ~Flags.global_header
+    else:
+        context.flags |= Flags.global_header
+    return stream
+
+
+class FrameEncoder:
+    """Feeds planes to an opened stream's encoder."""
+
+    def __init__(self, stream: VideoStream, info: SourceInfo, encoding: Encoding) -> None:
+        self._stream = stream
+        self._info = info
+        self._encoding = encoding
+        self._reformatter = VideoReformatter()
+
+    def encode(self, pts: int, planes: Planes) -> "list[av.Packet[VideoStream]]":
+        """Encode one frame.
+
+        Args:
+            pts: In the source's time base, larger than the one before.
+            planes: Of the source's format; may be read-only.
+
+        Returns:
+            What the encoder gives back now: packets in decoding order.
+
+        Raises:
+            av.FFmpegError: The encoder failed.
+        """
+        frame = self._picture(planes)
+        frame.pts, frame.time_base = pts, self._info.time_base
+        return self._stream.encode(frame)
+
+    def flush(self) -> "list[av.Packet[VideoStream]]":
+        """End the stream, and give what is still inside the encoder."""
+        return self._stream.encode(None)
+
+    def _picture(self, planes: Planes) -> VideoFrame:
+        video, encoding = self._info.video, self._encoding
+        converted = encoding.pixels != video.pixels
+        frame = build_frame(planes, video, None if converted else encoding.frame_format)
+        frame.color_range = self._info.tags.range
+        # One thread: with more, swscale was seen to skip rows of small frames.
+        return self._reformatter.reformat(frame, format=encoding.frame_format, threads=1) if converted else frame
+
+
+def check_encoder(info: SourceInfo, encoding: Encoding) -> None:
+    """Open the encoder once, in memory, to know before work starts that it takes its settings.
+
+    Raises:
+        ConfigError: It does not, or its hardware is not there.
+    """
+    try:
+        with av.open(io.BytesIO(), "w", format=encoding.container) as trial:
+            add_video(trial, info, encoding)
+            trial.start_encoding()
+    except AV_ERRORS as error:
+        settings = " ".join(f"{key}={value}" for key, value in encoding.options)
+        hint = "; it needs an NVIDIA GPU with an encoder, and its driver" if "nvenc" in encoding.encoder else ""
+        raise ConfigError(
+            f"{encoding.encoder} cannot be opened with {settings or 'its defaults'}: {reason(error)}{hint}"
+        ) from error
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn what PyAV and the system raise while a file is written into our errors.
+
+    Raises:
+        DiskFullError: There is no space left.
+        OutputError: The path cannot be written.
+        SinkError: Encoding or writing failed.
+    """
+    try:
+        yield
+    except AV_ERRORS as error:
+        code = getattr(error, "errno", None)
+        if code in _FULL_ERRNOS:
+            raise DiskFullError(f"{path}: no space left: free some and start again") from error
+        if code in _PATH_ERRNOS:
+            hint = "; is its folder still there?" if code == errno.ENOENT else ""
+            raise OutputError(f"{path} cannot be written: {reason(error)}{hint}") from error
+        raise SinkError(f"{path}: encoding or writing failed: {reason(error)}") from error

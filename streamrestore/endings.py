@@ -1,0 +1,97 @@
+"""Tell a video that is complete from one that breaks off, or has holes."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from streamrestore.decoding import open_video
+from streamrestore.probing import AV_ERRORS, SourceInfo, open_container
+
+_FROM_HEADER = frozenset({"mov", "matroska", "avi", "flv", "asf", "mxf"})
+"""Containers that say ahead how long they are; of others FFmpeg looks at the end of what is there."""
+
+_FILE_SLACK_SECONDS = 0.1
+"""By how much headers of whole files are wrong: where video ends in them is not said, but where all ends."""
+
+_STEADY_SHARE = 0.9
+"""Least share of frames that the next one follows at once, for a longer wait to look like a hole."""
+
+
+def early_end(info: SourceInfo, end_pts: int) -> str | None:
+    """Find out whether a source is shorter than its header says, as files are that were not copied to their end.
+
+    Args:
+        info: The source.
+        end_pts: When its last decoded frame is over: its pts plus its duration.
+
+    Returns:
+        What to tell the user, such as ``clip.mp4 ends at 12.300 s, its header promises 20.000 s``; None
+        where all is there, or where the container promises nothing (MPEG streams, raw video).
+
+    Raises:
+        SourceError: The file cannot be opened any more.
+    """
+    if info.container.split(",")[0] not in _FROM_HEADER:
+        return None
+    end = float(end_pts * info.time_base)
+    with open_video(info) as (container, stream):
+        promised = _stream_promise(container, stream)
+        slack = float(1 / info.average_rate / 2) if info.average_rate else _FILE_SLACK_SECONDS
+        if promised is None:
+            promised, slack = _file_promise(container), _FILE_SLACK_SECONDS
+            if promised is not None and end < promised - slack:
+                end = max(end, _last_seconds(info))  # another stream may be longer
+    if promised is None or end >= promised - slack:
+        return None
+    return f"{info.path} ends at {end:.3f} s, its header promises {promised:.3f} s: it was cut off, or is damaged"
+
+
+def find_holes(times: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Find where frames seem to be missing without a trace, as where a damaged container dropped packets.
+
+    Args:
+        times: (pts, duration) of each frame, in order.
+
+    Returns:
+        (end of the frame before, pts of the frame after) of each hole of at least one frame. None where
+        frames come at varying distances, or do not say how long they last: then a wait means nothing.
+    """
+    waits = [
+        (pts + duration, following, duration) for (pts, duration), (following, _) in pairwise(times) if duration > 0
+    ]
+    steady = sum(abs(following - end) * 2 < duration for end, following, duration in waits)
+    if not waits or steady < _STEADY_SHARE * len(waits):
+        return []
+    return [(end, following) for end, following, duration in waits if following - end >= duration]
+
+
+def _stream_promise(container: InputContainer, stream: VideoStream) -> float | None:
+    """When the video ends, in seconds, if the header says so."""
+    if container.format.name == "avi" and stream.frames and stream.average_rate:
+        return float(stream.frames / stream.average_rate)  # FFmpeg shortens the duration of a file without an index
+    if stream.duration is None or stream.time_base is None:
+        return None
+    return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+
+
+def _file_promise(container: InputContainer) -> float | None:
+    """When the longest stream ends, in seconds."""
+    return (
+        None if container.duration is None else (max(0, container.start_time or 0) + container.duration) / av.time_base
+    )
+
+
+def _last_seconds(info: SourceInfo) -> float:
+    """When the last packet of any stream is over."""
+    last = 0.0
+    with open_container(info.path) as container:
+        try:
+            for packet in container.demux():
+                if packet.pts is not None and packet.time_base:
+                    last = max(last, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        except (*AV_ERRORS, IndexError):  # the latter as in `demux`
+            return last
+    return last

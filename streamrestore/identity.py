@@ -1,0 +1,84 @@
+"""Tell inputs, code and machines apart, so that what belongs to different jobs is never mixed."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import av
+import torch
+
+from streamrestore import __version__
+from streamrestore.devices import Device, cpu_flags
+from streamrestore.errors import SourceError
+
+_EDGE_BYTES = 1 << 20
+"""How much of a file's beginning and of its end tells it from others of its size."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """What tells an input from another one, without reading all of it."""
+
+    bytes: int
+    edges_sha256: str
+    """Of its first and last MiB."""
+
+
+def identify_file(path: Path) -> FileIdentity:
+    """Read a file's size, beginning and end.
+
+    Raises:
+        SourceError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.sha256(file.read(_EDGE_BYTES))
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _EDGE_BYTES))
+            digest.update(file.read())
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+    return FileIdentity(size, digest.hexdigest())
+
+
+def describe_environment(device: Device) -> dict[str, str]:
+    """Everything beside the input and the options that the bytes of a result depend on.
+
+    Two processes may work on one item only where all of it is the same.
+    """
+    return {
+        "streamrestore": __version__,
+        "code_sha256": code_sha256(),
+        "torch": torch.__version__,
+        "av": av.__version__,
+        **{name: ".".join(map(str, version)) for name, version in sorted(av.library_versions.items())},
+        "device": _describe_device(device),
+    }
+
+
+def _describe_device(device: Device) -> str:
+    # Even with a GPU, encoders pick their code by what the CPU can do.
+    processor = f"{platform.machine()} {hashlib.sha256(' '.join(sorted(cpu_flags())).encode()).hexdigest()[:16]}"
+    if device.kind == "cuda":
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call] # torch's, without types
+        return f"{device.name}, cuDNN {cudnn}, {processor}"
+    return f"{device.kind}, {torch.backends.cpu.get_cpu_capability()}, {processor}"
+
+
+@cache
+def code_sha256() -> str:
+    """Of this package's own source, which decides what becomes of a frame."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def key_of(facts: Mapping[str, object]) -> str:
+    """A name for a set of facts: equal for equal ones, in hexadecimal digits."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()

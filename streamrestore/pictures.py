@@ -1,0 +1,208 @@
+"""A video's pictures in order, each with its time and in the stream's one format, whatever state the file is in."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import dropwhile
+
+import av
+from av.container import InputContainer
+from av.video.frame import PictureType, VideoFrame
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+
+from streamrestore.decoding import PacketDecoder, Picture, VideoPacket, demux, open_video
+from streamrestore.errors import DecodeError
+from streamrestore.frame import Defect
+from streamrestore.landmarks import Fingerprint, Landmark
+from streamrestore.probing import SourceInfo
+from streamrestore.timing import plan_time
+
+_UNREADABLE_IN_A_ROW = 8
+"""Places that the demuxer may fail to read, one after the other, until the file counts as ended."""
+
+_TROUBLE = frozenset({Defect.CONCEALED, Defect.RETIMED})
+"""Defects that may look otherwise where reading began elsewhere."""
+
+
+class _ElsewhereError(Exception):
+    """A seek did not lead where it should."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture on its way to become a `Frame`."""
+
+    image: VideoFrame
+    """Of the size of all others, in the source's pixel format or its planar twin. Its pts is set."""
+    pts: int
+    defects: tuple[Defect, ...]
+    lost: int
+
+    @property
+    def end_pts(self) -> int:
+        """When it is over."""
+        return self.pts + self.image.duration
+
+
+def read_pictures(info: SourceInfo, landmarks: Sequence[Landmark] = ()) -> Iterator[Shown]:
+    """Read a source's pictures from the first on, or the same ones from amid the file.
+
+    Args:
+        info: The source.
+        landmarks: Some that follow each other, for reading to begin at the first; none for all pictures.
+
+    Returns:
+        Pictures at least from the last landmark on. What they are does not depend on the landmarks: as
+        soon as anything is damaged, since a decoder patches damage with what it decoded at any time
+        before, decoding begins again at the first packet.
+
+    Raises:
+        SourceError: While iterating: the file is gone.
+        DecodeError: While iterating: no packet gave a picture.
+        av.FFmpegError: While iterating: it cannot be read.
+    """
+    reached: int | None = None
+    if landmarks:
+        for shown in _sound_pictures(info, landmarks):
+            if shown is None:
+                break
+            reached = shown.pts
+            yield shown
+        else:
+            return
+    for shown in _all_pictures(info):
+        if reached is None or shown.pts > reached:
+            yield shown
+
+
+def _all_pictures(info: SourceInfo) -> Iterator[Shown]:
+    with open_video(info) as (container, stream):
+        decoder = PacketDecoder(stream)
+        yield from _shown(info, decoder, _decoded(decoder, _packets(container, stream, decoder)))
+        if not decoder.pictures:
+            raise DecodeError(f"{info.path}: none of its {decoder.lost} video packets can be decoded")
+
+
+def _sound_pictures(info: SourceInfo, landmarks: Sequence[Landmark]) -> Iterator[Shown | None]:
+    """Pictures from the last landmark on, read from the first; None, and no more, where they might be others.
+
+    What lies between the landmarks is compared and judged, but not given.
+    """
+    first, last = landmarks[0], landmarks[-1]
+    held = deque[Shown]()
+    begun = arrived = False
+    with open_video(info) as (container, stream), suppress(_ElsewhereError):
+        with suppress(av.FFmpegError):  # then it stands at the first packet, and will come to the landmark
+            container.seek(first.pts if first.dts is None else first.dts, stream=stream)
+        decoder = PacketDecoder(stream)
+        decoded = _decoded(decoder, _proven_packets(_packets(container, stream, decoder), landmarks))
+        # What is shown before the first landmark may refer to what was not read.
+        for shown in _shown(info, decoder, dropwhile(lambda picture: picture.image.pts != first.pts, decoded)):
+            only_said_to_be_key = not begun and shown.image.pict_type != PictureType.I
+            if only_said_to_be_key or shown.lost or not _TROUBLE.isdisjoint(shown.defects):
+                yield None
+                return
+            begun = True
+            if shown.pts >= last.pts:
+                arrived = True
+                held.append(shown)
+            # Pictures may refer to a damaged one that is shown after them.
+            while len(held) > 1 + stream.codec_context.reorder_depth:
+                yield held.popleft()
+        if arrived:
+            yield from held
+            return
+    yield None
+
+
+def _shown(info: SourceInfo, decoder: PacketDecoder, decoded: Iterator[Picture]) -> Iterator[Shown]:
+    """Give each picture its time and format; one is held back, for the time of the next and what is lost after it."""
+    tick = _steady_step(info)
+    reformatter = VideoReformatter()
+    held = next(decoded, None)
+    last: int | None = None
+    step = tick
+    while held is not None:
+        following = next(decoded, None)
+        own = held.image.pts
+        pts = plan_time(own, following.image.pts if following else None, last, step)
+        image = _conform(held.image, info, reformatter)
+        image.pts = pts
+        found = {
+            Defect.CONCEALED: held.concealed,
+            Defect.RETIMED: pts != own,
+            Defect.RESCALED: image is not held.image,
+        }
+        lost = held.lost + (0 if following else decoder.lost)
+        yield Shown(image, pts, tuple(defect for defect, present in found.items() if present), lost)
+        last, step = pts, held.image.duration if held.image.duration > 0 else tick
+        held = following
+
+
+def _steady_step(info: SourceInfo) -> int:
+    """Ticks from one picture to the next at the average rate."""
+    return max(1, round(1 / (info.average_rate * info.time_base))) if info.average_rate else 1
+
+
+def _conform(image: VideoFrame, info: SourceInfo, reformatter: VideoReformatter) -> VideoFrame:
+    """The picture itself, or a copy of the size and in the planes of the others."""
+    video = info.video
+    if (image.width, image.height, image.format.name) == (video.width, video.height, info.pixel_format_name):
+        return image
+    full = image.color_range == ColorRange.JPEG or image.format.name.startswith("yuvj")
+    return reformatter.reformat(
+        image,
+        width=video.width,
+        height=video.height,
+        format=video.pixels.name,
+        # Exact in every build of swscale, which has other short cuts on other processors.
+        interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT,
+        src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG if video.full_range else ColorRange.MPEG,
+        threads=1,
+    )
+
+
+def _decoded(decoder: PacketDecoder, packets: Iterable[VideoPacket]) -> Iterator[Picture]:
+    for packet in packets:
+        yield from decoder.decode(packet)
+    yield from decoder.decode(None)
+
+
+def _packets(container: InputContainer, stream: VideoStream, decoder: PacketDecoder) -> Iterator[VideoPacket]:
+    """Packets from where the container stands, over places that cannot be read."""
+    failures = 0
+    while failures < _UNREADABLE_IN_A_ROW:
+        try:
+            for packet in demux(container, stream):
+                failures = 0
+                yield packet
+            return
+        except av.InvalidDataError:
+            decoder.lost += failures == 0
+            failures += 1
+
+
+def _proven_packets(packets: Iterator[VideoPacket], landmarks: Sequence[Landmark]) -> Iterator[VideoPacket]:
+    """Packets from the first landmark on, as long as they are those that were found between them.
+
+    Raises:
+        _ElsewhereError: They are not.
+    """
+    coming = deque(landmarks)
+    fingerprint = Fingerprint()
+    for packet in packets:
+        if coming and packet.is_keyframe and not packet.is_discard:
+            begun = len(coming) < len(landmarks)
+            if (packet.pts, packet.size) == (coming[0].pts, coming[0].size):
+                if begun and fingerprint.value != coming[0].fingerprint:
+                    raise _ElsewhereError
+                coming.popleft()
+                fingerprint = Fingerprint()
+            elif begun or (packet.pts is not None and packet.pts > coming[0].pts):
+                raise _ElsewhereError
+        fingerprint.add(packet)
+        if len(coming) < len(landmarks):
+            yield packet

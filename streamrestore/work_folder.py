@@ -1,0 +1,203 @@
+"""Where a job's finished segments wait for the others, whatever becomes of the process.
+
+::
+
+    OUTPUT.work/
+        3f2a…/                   one job: everything its bytes depend on makes its name
+            job.json             what that is, in words
+            00000.segment        closed, synced, renamed
+            00000.segment.json   the record of it; a segment without one does not exist
+
+A job whose options, input, weights, code or machine changed has another name, so segments of
+different jobs can never meet.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from streamrestore.encoder import writing_to
+from streamrestore.frame import Stamp
+from streamrestore.identity import key_of
+from streamrestore.segment_file import PacketOrder
+
+
+class SegmentRecord(BaseModel):
+    """A finished segment: that it is there, and what is in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    index: int
+    bytes: int
+    sha256: str
+    """Of its file."""
+    order: PacketOrder
+    stamps: tuple[Stamp, ...]
+    seconds: float
+    """From its first frame's arrival to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherJob:
+    """Another job's folder beside ours."""
+
+    path: Path
+    facts: Mapping[str, object]
+    segments: int
+
+    def differences(self, facts: Mapping[str, object]) -> list[str]:
+        """What of its facts are not ours, such as ``strength: 1.0 -> 0.5``."""
+        theirs, ours = dict(_leaves(self.facts)), dict(_leaves(_as_json(facts)))
+        return [
+            f"{name}: {theirs.get(name)} -> {ours.get(name)}"
+            for name in sorted(theirs.keys() | ours.keys())
+            if theirs.get(name) != ours.get(name)
+        ]
+
+
+class WorkFolder:
+    """One job's folder. Used by one process at a time, which holds the output's lock."""
+
+    def __init__(self, root: Path, facts: Mapping[str, object]) -> None:
+        """Name a folder; nothing is made yet.
+
+        Args:
+            root: Shared by all jobs with the same output.
+            facts: All that the job's bytes depend on, as JSON holds it.
+        """
+        self._root = root
+        self._facts = facts
+        self.path = root / key_of(facts)[:16]
+
+    def open(self) -> None:
+        """Make the folder, or take over what a process before left in it.
+
+        Raises:
+            OutputError: It cannot be made.
+            DiskFullError: There is no space left.
+        """
+        with writing_to(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_synced(self.path / "job.json", json.dumps(self._facts, indent=1, default=str).encode())
+            for leftover in self.path.glob("*.part"):
+                leftover.unlink()
+
+    def finished(self) -> dict[int, SegmentRecord]:
+        """The segments that are done, by index; a file that is not as it was recorded does not count."""
+        records = dict[int, SegmentRecord]()
+        for file in sorted(self.path.glob("*.segment.json")):
+            with suppress(ValidationError, OSError):
+                record = SegmentRecord.model_validate_json(file.read_bytes())
+                if not record.stamps or _is_intact(self.file_of(record.index), record):
+                    records[record.index] = record
+        return records
+
+    def count(self) -> int:
+        """How many segments are recorded, without looking into their files."""
+        return len(list(self.path.glob("*.segment.json")))
+
+    def file_of(self, index: int) -> Path:
+        """Where a finished segment's packets are."""
+        return self.path / f"{index:05}.segment"
+
+    def commit(self, part: Path, index: int, order: PacketOrder, stamps: Sequence[Stamp], seconds: float) -> None:
+        """Make a written file a finished segment; it is one from the moment its record has its name.
+
+        Args:
+            part: The file, closed; it is renamed.
+            index: Of the segment.
+            order: Of its packets.
+            stamps: Of its frames; if there is none, ``part`` need not exist.
+            seconds: That it took.
+
+        Raises:
+            OutputError: The folder is gone or cannot be written.
+            DiskFullError: There is no space left.
+        """
+        file = self.file_of(index)
+        with writing_to(self.path):
+            if stamps:
+                sync(part)
+                part.replace(file)
+            size, sha256 = (file.stat().st_size, sha256_of(file)) if stamps else (0, "")
+            record = SegmentRecord(
+                index=index, bytes=size, sha256=sha256, order=order, stamps=tuple(stamps), seconds=seconds
+            )
+            write_synced(file.with_name(f"{file.name}.json"), record.model_dump_json(exclude_defaults=True).encode())
+
+    def others(self) -> list[OtherJob]:
+        """Jobs with the same output whose facts are not ours, left behind by runs that did not end."""
+        found = list[OtherJob]()
+        for file in sorted(self._root.glob("*/job.json")):
+            if file.parent != self.path:
+                with suppress(OSError, ValueError):
+                    facts = json.loads(file.read_bytes())
+                    found.append(OtherJob(file.parent, facts, len(list(file.parent.glob("*.segment.json")))))
+        return found
+
+    def sweep(self) -> None:
+        """Remove the job's folder, and the root with the last of them."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with suppress(OSError):
+            self._root.rmdir()
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a small file so that after a crash there is all of it or none.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    part.write_bytes(content)
+    sync(part)
+    part.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have a file's content, or a folder's names, reach the disk.
+
+    Raises:
+        OSError: They cannot.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """Of a whole file, read once.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _as_json(facts: Mapping[str, object]) -> Mapping[str, object]:
+    return cast(Mapping[str, object], json.loads(json.dumps(facts, default=str)))
+
+
+def _leaves(facts: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Every value of nested mappings by its path; a list is one value."""
+    if isinstance(facts, Mapping):
+        for key, value in facts.items():
+            yield from _leaves(value, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, facts
+
+
+def _is_intact(file: Path, record: SegmentRecord) -> bool:
+    return file.stat().st_size == record.bytes and sha256_of(file) == record.sha256

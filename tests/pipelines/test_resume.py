@@ -1,0 +1,285 @@
+"""What ends a run costs at most the segment in progress, and nothing that is resumed can be told from the rest."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from pipelines.planning import FileOptions
+from streamrestore.checkpoint import write_safetensors
+from streamrestore.encoding import EncodingRequest
+from streamrestore.errors import OutputError, RestoreError, StoppedError
+from streamrestore.frame import Chunk, Restored
+from tests.clips import Clip, make_clip
+from tests.networks import OffsetRestorer, tiny_model
+from tests.pipelines.runs import Notes, options, restore
+from workers import RestorerPool, open_pool
+
+SLOW = tuple(range(0, 60 * 30000, 30000))
+"""One frame a second for a minute: six segments of ten frames."""
+
+LOSSY = options(encoding=EncodingRequest(preset="ultrafast"))
+
+
+@dataclass
+class Limited:
+    """Restores so many chunks, then calls something."""
+
+    chunks: int
+    then: Callable[[], None]
+
+    def __call__(self) -> "Limited":
+        return self
+
+    def restore(self, chunk: Chunk) -> Restored:
+        if self.chunks == 0:
+            self.then()
+        self.chunks -= 1
+        return OffsetRestorer(3).restore(chunk)
+
+
+@pytest.fixture
+def whole() -> Iterator[RestorerPool]:
+    pool = open_pool(partial(OffsetRestorer, 3), workers=0)
+    yield pool
+    pool.close()
+
+
+def interrupt(source: Path, output: Path, wanted: FileOptions, *, chunks: int) -> Notes:
+    """Restore so many chunks of four frames, then stop as Ctrl-C would."""
+    stop, notes = threading.Event(), Notes()
+    pool = open_pool(Limited(chunks, stop.set), workers=0)
+    with pytest.raises(StoppedError):
+        restore(source, output, pool, wanted, notes=notes, stop=stop)
+    pool.close()
+    return notes
+
+
+def job_folders(output: Path) -> list[Path]:
+    return sorted(output.with_name(f"{output.name}.work").glob("*"))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_a_resumed_job_is_the_same_bit_for_bit(tmp_path: Path, whole: RestorerPool, suffix: str) -> None:
+    clip = Clip(pts=SLOW, b_frames=2, gop=7, sound="aac")
+    source = make_clip(tmp_path / f"in{suffix}", clip)
+    undisturbed, output = tmp_path / f"undisturbed{suffix}", tmp_path / f"out{suffix}"
+    restore(source, undisturbed, whole, LOSSY)
+    said = interrupt(source, output, LOSSY, chunks=7)
+    assert not output.exists()
+    assert any("segments are done and kept in" in note for note in said.notes)
+    notes = Notes()
+    finished = restore(source, output, whole, LOSSY, notes=notes)
+    assert any("going on from an earlier run" in note for note in notes.notes)
+    assert finished.frames_before > 0
+    assert finished.frames_before + finished.progress.frames == 60
+    assert output.read_bytes() == undisturbed.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, undisturbed.name, output.name])
+
+
+def test_a_changed_option_is_another_job_and_says_so(tmp_path: Path, whole: RestorerPool) -> None:
+    source, output = make_clip(tmp_path / "in.mkv", Clip(pts=SLOW)), tmp_path / "out.mkv"
+    interrupt(source, output, LOSSY, chunks=7)
+    [theirs] = job_folders(output)
+    notes = Notes()
+    changed = replace(LOSSY, encoding=EncodingRequest(preset="ultrafast", crf=30))
+    assert restore(source, output, whole, changed, notes=notes).frames_before == 0
+    [note] = [note for note in notes.notes if "another job" in note]
+    assert "encoding.crf: None -> 30" in note
+    assert str(theirs) in note
+    assert job_folders(output) == [theirs]
+
+
+def test_another_input_under_the_same_name_is_another_job(tmp_path: Path, whole: RestorerPool) -> None:
+    source, output = make_clip(tmp_path / "in.mkv", Clip(pts=SLOW)), tmp_path / "out.mkv"
+    interrupt(source, output, LOSSY, chunks=7)
+    make_clip(source, Clip(pts=SLOW, tags={"title": "another"}))
+    notes = Notes()
+    assert restore(source, output, whole, LOSSY, notes=notes).frames_before == 0
+    assert any("another job (input.bytes" in note for note in notes.notes)
+
+
+def test_restart_forgets_what_was_done(tmp_path: Path, whole: RestorerPool) -> None:
+    source, output = make_clip(tmp_path / "in.mkv", Clip(pts=SLOW)), tmp_path / "out.mkv"
+    interrupt(source, output, LOSSY, chunks=7)
+    assert restore(source, output, whole, replace(LOSSY, restart=True)).frames_before == 0
+    assert job_folders(output) == []
+
+
+def test_keep_leaves_segments_that_a_later_run_may_use(tmp_path: Path, whole: RestorerPool) -> None:
+    source, output = make_clip(tmp_path / "in.mkv", Clip(pts=SLOW)), tmp_path / "out.mkv"
+    restore(source, output, whole, replace(LOSSY, keep=True))
+    before = output.read_bytes()
+    assert len(job_folders(output)) == 1
+    again = restore(source, output, whole, replace(LOSSY, overwrite=True))
+    assert (again.progress.frames, again.frames_before) == (0, 60)
+    assert output.read_bytes() == before
+    assert job_folders(output) == []
+
+
+def test_segments_may_wait_elsewhere(tmp_path: Path, whole: RestorerPool) -> None:
+    source, output = make_clip(tmp_path / "in.mkv", Clip(pts=SLOW)), tmp_path / "out" / "out.mkv"
+    scratch = tmp_path / "scratch"
+    wanted = replace(LOSSY, work_dir=scratch)
+    interrupt(source, output, wanted, chunks=7)
+    assert not list(output.parent.iterdir())
+    done = len(list(scratch.glob("out.mkv.*/*/*.segment")))
+    assert done >= 2
+    assert restore(source, output, whole, wanted).frames_before == 10 * done
+    assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["a flipped bit", "a missing file", "half a record"])
+def test_a_segment_that_is_not_as_it_was_is_done_again(tmp_path: Path, whole: RestorerPool, damage: str) -> None:
+    source, output = make_clip(tmp_path / "in.mkv", Clip(pts=SLOW)), tmp_path / "out.mkv"
+    restore(source, tmp_path / "undisturbed.mkv", whole, LOSSY)
+    interrupt(source, output, LOSSY, chunks=9)
+    [folder] = job_folders(output)
+    done = len(list(folder.glob("*.segment")))
+    segment = folder / "00001.segment"
+    if damage == "a flipped bit":
+        content = bytearray(segment.read_bytes())
+        content[len(content) // 2] ^= 1
+        segment.write_bytes(content)
+    elif damage == "a missing file":
+        segment.unlink()
+    else:
+        record = folder / "00001.segment.json"
+        record.write_bytes(record.read_bytes()[:100])
+    assert restore(source, output, whole, LOSSY).frames_before == 10 * (done - 1)
+    assert output.read_bytes() == (tmp_path / "undisturbed.mkv").read_bytes()
+
+
+def test_a_part_of_a_video_is_resumed_too(tmp_path: Path, whole: RestorerPool) -> None:
+    source, output = make_clip(tmp_path / "in.mp4", Clip(pts=SLOW, sound="aac")), tmp_path / "out.mp4"
+    part = options(encoding=EncodingRequest(preset="ultrafast"), start_seconds=7.5, stop_seconds=44.0)
+    restore(source, tmp_path / "undisturbed.mp4", whole, part)
+    interrupt(source, output, part, chunks=5)
+    assert 0 < restore(source, output, whole, part).frames_before < 36
+    assert output.read_bytes() == (tmp_path / "undisturbed.mp4").read_bytes()
+
+
+def test_two_runs_of_one_job_do_not_meet(tmp_path: Path, whole: RestorerPool) -> None:
+    source, output = make_clip(tmp_path / "in.mkv", Clip(pts=SLOW)), tmp_path / "out.mkv"
+    second = list[OutputError]()
+
+    def run_again() -> None:
+        with pytest.raises(OutputError, match="another run is writing") as told:
+            restore(source, output, whole, LOSSY)
+        second.append(told.value)
+
+    pool = open_pool(Limited(3, run_again), workers=0)
+    restore(source, output, pool, LOSSY)
+    pool.close()
+    assert len(second) == 1
+    assert output.exists()
+
+
+def test_a_failure_keeps_what_is_done(tmp_path: Path, whole: RestorerPool) -> None:
+    source, output = make_clip(tmp_path / "in.mkv", Clip(pts=SLOW)), tmp_path / "out.mkv"
+
+    def fail() -> None:
+        raise RestoreError("the device is on fire")
+
+    notes = Notes()
+    pool = open_pool(Limited(6, fail), workers=0)
+    with pytest.raises(RestoreError, match="on fire"):
+        restore(source, output, pool, replace(LOSSY, on_error="fail"), notes=notes)
+    pool.close()
+    assert "2 of 6 segments are done and kept" in notes.notes[-1]
+    assert restore(source, output, whole, LOSSY).frames_before == 20
+
+
+ZYGOTE = """
+import os, sys
+from pipelines.cli import main
+import pipelines.restore, streamrestore.weights
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        sys.stdin.close()
+        sys.argv = ["streamrestore", *line.split()]
+        main()
+    print(child, flush=True)
+    _, status = os.waitpid(child, 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
+"""
+"""Starts the command again and again without loading torch each time."""
+
+
+class Driver:
+    """Runs the command line in processes that can be killed at any moment."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log.open("wb")
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", ZYGOTE],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+
+    def run(self, command: str, kill_after: float | None = None) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        child = int(self._process.stdout.readline())
+        if kill_after is not None:
+            time.sleep(kill_after)
+            with suppress(ProcessLookupError):  # it came to its end
+                os.kill(child, signal.SIGKILL)
+        return int(self._process.stdout.readline())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()  # the end of its input ends it
+        self._log.close()
+
+
+KILLS = 20
+
+
+def test_a_driver_killed_twenty_times_loses_nothing(tmp_path: Path) -> None:
+    write_safetensors(tiny_model(scale=0.5, crop=96), tmp_path / "tiny.safetensors")
+    # A frame every three seconds: 28 segments of four frames, more or less.
+    clip = Clip(size=(64, 96), pts=tuple(range(0, 100 * 90000, 90000)), gop=6, b_frames=2, sound="aac")
+    source = make_clip(tmp_path / "in.mp4", clip)
+    command = f"restore {source} -t derain --weights {tmp_path}/tiny.safetensors --stages 1"
+    command += " --workers 0 --devices cpu --progress none"
+    undisturbed, output = tmp_path / "undisturbed.mp4", tmp_path / "out.mp4"
+    chance = random.Random(20)
+    kept = list[int]()
+    with Driver(tmp_path / "log") as driver:
+        began = time.monotonic()
+        assert driver.run(f"{command} -o {undisturbed}") == 0
+        seconds = time.monotonic() - began
+        while len(kept) < KILLS:
+            code = driver.run(f"{command} -o {output}", kill_after=chance.uniform(0.05, 0.5) * seconds)
+            if code == 0:  # it came to its end; the next one begins anew
+                assert output.read_bytes() == undisturbed.read_bytes()
+                output.unlink()
+            else:
+                assert code == -signal.SIGKILL
+                kept.append(len(list(tmp_path.glob("out.mp4.work/*/*.segment.json"))))
+        output.unlink(missing_ok=True)
+        assert driver.run(f"{command} -o {output}") == 0
+    assert max(kept) > 0
+    assert output.read_bytes() == undisturbed.read_bytes()
+    assert not output.with_name("out.mp4.work").exists()
+    assert not output.with_name("out.mp4.partial").exists()

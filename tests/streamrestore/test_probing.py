@@ -1,0 +1,49 @@
+"""What a file says of itself: its picture's marks, and what rides inside it."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from streamrestore.frame import ChromaLocation
+from streamrestore.hdr import ContentLight
+from streamrestore.messages import MessageKind
+from streamrestore.probing import probe
+from tests.clips import Clip, make_clip
+
+
+def test_a_plain_clip_has_no_marks(tmp_path: Path) -> None:
+    info = probe(make_clip(tmp_path / "plain.mp4"))
+    assert (info.chroma_location, info.mastering_display, info.content_light, info.ambient) == (None,) * 4
+    assert (info.riding, info.lost_side_data, info.hdr) == ((), (), False)
+
+
+def test_chroma_location_only_where_both_axes_are_halved(tmp_path: Path) -> None:
+    options = {"preset": "ultrafast", "chroma_sample_location": "topleft"}
+    assert probe(make_clip(tmp_path / "a.mp4", Clip(options=options))).chroma_location is ChromaLocation.TOP_LEFT
+    assert probe(make_clip(tmp_path / "b.mp4", Clip(options=options, pix_fmt="yuv444p"))).chroma_location is None
+
+
+def test_hdr_of_real_clips(data_dir: Path) -> None:
+    av1 = probe(data_dir / "video" / "sample_with_colr_mdcv_and_clli.mp4")
+    assert av1.mastering_display is not None
+    assert av1.mastering_display.green == (Fraction(12250, 50000), Fraction(35150, 50000))
+    assert [av1.mastering_display.least, av1.mastering_display.greatest] == [0, 1000]
+    assert av1.content_light == ContentLight(1100, 180)
+    assert av1.riding == ()
+
+    hdr10_plus = probe(data_dir / "video" / "hdr10plus_regular.mkv")
+    assert hdr10_plus.hdr
+    assert [(riding.kind, riding.name) for riding in hdr10_plus.riding] == [(MessageKind.T35, "the HDR10+ metadata")]
+
+    dolby = probe(data_dir / "video" / "sample_edit_list.mp4")
+    assert [riding.kind for riding in dolby.riding] == [MessageKind.DOLBY_VISION, MessageKind.AMBIENT]
+
+    hlg = probe(data_dir / "video" / "hlg10-color-test.mp4")
+    assert (hlg.hdr, hlg.tags.transfer, hlg.mastering_display, hlg.riding) == (True, 18, None, ())
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_aspect_is_read(tmp_path: Path, suffix: str) -> None:
+    info = probe(make_clip(tmp_path / f"wide{suffix}", Clip(aspect=Fraction(16, 11))))
+    assert info.sample_aspect_ratio == Fraction(16, 11)
