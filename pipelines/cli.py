@@ -53,6 +53,12 @@ class PrecisionChoice(StrEnum):
     FP16 = "fp16"
 
 
+class DeinterlaceChoice(StrEnum):
+    """What ``--deinterlace`` takes."""
+
+    BWDIF = "bwdif"
+
+
 class OnErrorChoice(StrEnum):
     """What ``--on-error`` takes."""
 
@@ -131,6 +137,12 @@ def restore(
         str | None, typer.Option("--ss", "-ss", metavar="TIME", help="Begin there: seconds or HH:MM:SS.mmm.")
     ] = None,
     stop: Annotated[str | None, typer.Option("--to", "-to", metavar="TIME", help="End there.")] = None,
+    deinterlace: Annotated[
+        DeinterlaceChoice | None,
+        typer.Option(
+            case_sensitive=False, help="Make interlaced video progressive. Default: fields are restored one by one."
+        ),
+    ] = None,
     on_error: Annotated[
         OnErrorChoice,
         typer.Option(
@@ -185,6 +197,7 @@ def restore(
         encoding=EncodingRequest(codec, crf, preset, pix_fmt, parse_encoder_options(encoder_options or [])),
         start_seconds=parse_time("--ss", start),
         stop_seconds=parse_time("--to", stop),
+        deinterlace=deinterlace is not None,
         on_error="fail" if on_error is OnErrorChoice.FAIL else "pass",
         overwrite=overwrite,
         restart=restart,

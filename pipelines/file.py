@@ -4,6 +4,7 @@ Whatever ends a run, finished segments stay, and the same command goes on from t
 """
 
 import threading
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
@@ -11,12 +12,15 @@ from pipelines.engine import FrameEngine, Progress
 from pipelines.outputs import hold_partial
 from pipelines.planning import FileJob, shrink
 from pipelines.progress import Finished, Reporter
+from pipelines.receipts import describe_damage, issue_receipt
 from streamrestore.assembly import FinishedSegment, assemble
 from streamrestore.encoder import writing_to
 from streamrestore.errors import DeviceMemoryError, StreamRestoreError
+from streamrestore.receipt import receipt_path, write_receipt
 from streamrestore.segments import Segment
 from streamrestore.sink import open_sink
 from streamrestore.source import Trim
+from streamrestore.verification import verify
 from streamrestore.work_folder import OtherJob, SegmentRecord, WorkFolder, sync
 from workers import RestorerPool, plan_window
 
@@ -42,6 +46,7 @@ def restore_file(job: FileJob, pool: RestorerPool, reporter: Reporter, stop: thr
 
 
 def _restore(job: FileJob, pool: RestorerPool, reporter: Reporter, stop: threading.Event, partial: Path) -> Finished:
+    started = datetime.now(UTC)
     folder = WorkFolder(job.work_root(), job.facts())
     if job.options.restart:
         folder.sweep()
@@ -50,20 +55,34 @@ def _restore(job: FileJob, pool: RestorerPool, reporter: Reporter, stop: threadi
     try:
         _begin(job, folder, done, reporter)
         progress = _restore_segments(job, folder, done, pool, reporter, stop)
-        records = folder.finished()
-        finished = [
-            FinishedSegment(folder.file_of(record.index), record.stamps, record.order)
-            for record in (records[segment.index] for segment in job.segments)
-            if record.stamps
-        ]
-        assemble(partial, job.info, job.encoding, job.carry, finished)
-        _commit(partial, job.output)
+        warnings = _finish(job, folder, partial, started)
     except StreamRestoreError:
         _tell_what_is_kept(job, folder, reporter)
         raise
+    for warning in warnings:
+        reporter.note(f"{job.output}: {warning}")
     if not job.options.keep:
         folder.sweep()
     return Finished(job.info.path, job.output, progress, sum(len(record.stamps) for record in done.values()))
+
+
+def _finish(job: FileJob, folder: WorkFolder, partial: Path, started: datetime) -> tuple[str, ...]:
+    """Join the segments, compare the result with the source, write the receipt, give it its name; what to warn of."""
+    found = folder.finished()
+    records = [found[segment.index] for segment in job.segments]
+    stamps = [stamp for record in records for stamp in record.stamps]
+    segments = [
+        FinishedSegment(folder.file_of(record.index), record.stamps, record.order)
+        for record in records
+        if record.stamps
+    ]
+    assemble(partial, job.info, job.encoding, job.carry, segments)
+    verification = verify(partial, job.info, job.encoding, job.carry, stamps)
+    warnings = describe_damage(stamps)
+    receipt = issue_receipt(job, records, verification, started, warnings, partial)
+    write_receipt(receipt_path(job.output), receipt)
+    _commit(partial, job.output)
+    return warnings
 
 
 def _begin(job: FileJob, folder: WorkFolder, done: dict[int, SegmentRecord], reporter: Reporter) -> None:
@@ -122,7 +141,9 @@ def _restore_segments(
         on_error=job.options.on_error,
     )
     with job.source, open_sink(folder, job.info, job.encoding, pending) as sink:
-        frames = chain.from_iterable(job.source.frames(part) for part in _stretches(pending))
+        frames = chain.from_iterable(
+            job.source.frames(part, on_error=job.options.on_error) for part in _stretches(pending)
+        )
         return engine.run(frames, sink, stop=stop, report=_Report(reporter, stop))
 
 

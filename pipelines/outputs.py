@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from streamrestore.errors import ConfigError, OutputError, SourceError
+from streamrestore.errors import ConfigError, OutputError, SourceError, VerificationError
 
 VIDEO_SUFFIXES = frozenset(
     {".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"}
@@ -111,8 +111,8 @@ def partial_path(output: Path) -> Path:
 def hold_partial(output: Path) -> Iterator[Path]:
     """Hold the name that an output has until it is complete, against other runs.
 
-    What is left under that name at the end is deleted. What a killed run left is taken over:
-    its lock went with its process.
+    What is left under that name at the end is deleted, unless it failed its verification: then it
+    stays, to be looked at. What a killed run left is taken over: its lock went with its process.
 
     Raises:
         OutputError: Another run is writing this output, or its folder cannot be written.
@@ -125,11 +125,15 @@ def hold_partial(output: Path) -> Iterator[Path]:
     with file:
         if not _lock(file) or not _names(partial, file):
             raise OutputError(f"another run is writing {output}; wait for it, or choose another output with -o")
+        keep = False
         try:
             yield partial
+        except VerificationError:
+            keep = True
+            raise
         finally:
             # Once it was renamed, the name may already be another run's.
-            if _names(partial, file):
+            if not keep and _names(partial, file):
                 partial.unlink()
 
 

@@ -12,16 +12,18 @@ from streamrestore.checkpoint import Model, Task
 from streamrestore.devices import Device, Precision, batch_pixels
 from streamrestore.encoder import check_encoder
 from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding
-from streamrestore.errors import ConfigError, DeviceMemoryError, PatchSizeError
+from streamrestore.errors import ConfigError, DeviceMemoryError, PatchSizeError, SourceError
 from streamrestore.flops import flops_per_pixel
 from streamrestore.frame import OnError
 from streamrestore.identity import FileIdentity, describe_environment, identify_file, key_of
+from streamrestore.interlacing import FieldPlan, detect_scan, plan_fields
 from streamrestore.mprnet import Stages
 from streamrestore.patches import PatchPlan, plan_patches
-from streamrestore.probing import SourceInfo
+from streamrestore.probing import SourceInfo, probe
+from streamrestore.receipt import read_receipt, receipt_path
 from streamrestore.scan import scan_times
 from streamrestore.segments import Segment, frames_in_segment, plan_segments
-from streamrestore.source import Source, Trim, open_source, plan_trim
+from streamrestore.source import Source, Trim, plan_trim
 from workers import frames_in_chunk
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,8 @@ class FileOptions:
     encoding: EncodingRequest = AUTOMATIC
     start_seconds: float | None = None
     stop_seconds: float | None = None
+    deinterlace: bool = False
+    """Make interlaced video progressive, rather than restore it field by field."""
     on_error: OnError = "pass"
     overwrite: bool = False
     restart: bool = False
@@ -92,6 +96,7 @@ class FileOptions:
             "patch": self.patch,
             "encoding": asdict(self.encoding),
             "part": [self.start_seconds, self.stop_seconds],
+            "deinterlace": self.deinterlace,
         }
 
 
@@ -100,6 +105,7 @@ class FileJob:
     """One file with everything decided; nothing was written yet."""
 
     source: Source
+    fields: FieldPlan
     identity: FileIdentity
     output: Path
     options: FileOptions
@@ -108,6 +114,8 @@ class FileJob:
     carry: CarryPlan
     patches: PatchPlan
     segments: tuple[Segment, ...]
+    done: bool
+    """Whether the output is there already, with a receipt of the same request."""
 
     @property
     def info(self) -> SourceInfo:
@@ -117,11 +125,7 @@ class FileJob:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should read before work starts."""
-        return (*self.encoding.notes, *self.carry.warnings)
-
-    def request(self) -> dict[str, object]:
-        """What was asked for, of which input: a finished output of the same request is done."""
-        return {"input": asdict(self.identity), **self.options.facts()}
+        return (*self.fields.notes, *self.encoding.notes, *self.carry.warnings)
 
     def facts(self) -> Mapping[str, object]:
         """All that the bytes of a segment depend on: segments of the same facts may be joined."""
@@ -129,12 +133,14 @@ class FileJob:
         encoding = asdict(self.encoding)
         del encoding["notes"]
         return {
-            **self.request(),
+            "input": asdict(self.identity),
+            **self.options.facts(),
             "environment": describe_environment(network.device),
             "plan": {
                 "precision": network.precision,
                 "patches": asdict(self.patches),
                 "encoding": encoding,
+                "fields": [self.fields.video.fields, self.fields.deinterlace],
                 "segments": [segment.start_pts for segment in self.segments],
             },
         }
@@ -155,21 +161,26 @@ def prepare_file(item: Item, options: FileOptions) -> FileJob:
         SourceError: The input cannot be read, or not be restored without loss.
         OutputError: The output exists, cannot be written, or cannot hold what the input has.
     """
-    source = open_source(item.source)
-    info = source.info
+    info = probe(item.source)
+    fields = plan_fields(info, detect_scan(info), deinterlace=options.deinterlace)
+    info = replace(info, video=fields.video)
     trim = plan_trim(info, options.start_seconds, options.stop_seconds)
     if info.duration_seconds is not None and (options.start_seconds or 0) >= info.duration_seconds:
         raise ConfigError(
             f"--ss {options.start_seconds:g} is at or after the end of {item.source}, "
             f"which lasts {info.duration_seconds:.3f} s"
         )
-    encoding = plan_encoding(info, options.encoding, item.output.suffix if item.output else None)
+    suffix = item.output.suffix if item.output else None
+    encoding = plan_encoding(info, options.encoding, suffix, field_order=fields.flags)
     output = item.output or default_output(item.source, options.network.tasks, encoding.suffix, item.folder)
-    check_output(item.source, output, overwrite=options.overwrite)
+    identity = identify_file(item.source)
+    done = not (options.overwrite or options.restart) and _is_done(output, request_key(identity, options))
+    check_output(item.source, output, overwrite=options.overwrite or done)
     check_encoder(info, encoding)
     job = FileJob(
-        source=source,
-        identity=identify_file(item.source),
+        source=Source(info),
+        fields=fields,
+        identity=identity,
         output=output,
         options=options,
         trim=trim,
@@ -177,9 +188,24 @@ def prepare_file(item: Item, options: FileOptions) -> FileJob:
         carry=plan_carry(info, encoding, trim),
         patches=_plan_patches(info, options.network, options.patch),
         segments=(),
+        done=done,
     )
     log.info("%s: %s into %s", item.source, _describe_encoder(encoding), encoding.container)
     return _with_segments(job)
+
+
+def request_key(identity: FileIdentity, options: FileOptions) -> str:
+    """What was asked for, of which input: a finished output of the same request is done."""
+    return key_of({"input": asdict(identity), **options.facts()})
+
+
+def _is_done(output: Path, key: str) -> bool:
+    """Whether an output is there whose receipt says that it answers the same request."""
+    try:
+        receipt = read_receipt(receipt_path(output))
+        return receipt.key == key and receipt.output.bytes == output.stat().st_size
+    except (SourceError, OSError):
+        return False
 
 
 def shrink(job: FileJob, error: DeviceMemoryError) -> FileJob:
@@ -199,7 +225,7 @@ def _with_segments(job: FileJob) -> FileJob:
     """The job, cut; heavier work into shorter segments."""
     patches, network = job.patches, job.options.network
     height, width = patches.patch
-    pixels = len(patches.spans()) * height * width
+    pixels = len(patches.spans()) * height * width * job.info.video.pictures_per_frame
     segments = plan_segments(
         scan_times(job.info),
         job.info.time_base,
@@ -216,10 +242,10 @@ def _with_segments(job: FileJob) -> FileJob:
 
 def _plan_patches(info: SourceInfo, network: Network, patch: int | None) -> PatchPlan:
     return plan_patches(
-        info.video.upright_size,
+        info.video.picture.upright_size,
         crop=network.crop,
         batch_pixels=batch_pixels(network.device.kind),
-        frames=frames_in_chunk(info.video.frame_bytes()),
+        frames=frames_in_chunk(info.video.frame_bytes()) * info.video.pictures_per_frame,
         patch=patch,
         whole=network.local_pooling and patch is None,
     )

@@ -100,6 +100,10 @@ def restore_files(
                     cleanup.callback(pool.close)
                 job = prepare_file(item, options)
                 _take(job.output, taken)
+                if job.done:
+                    reporter.note(f"{job.output} is done already, as its receipt says; -y makes it again")
+                    codes.append(ExitCode.DONE)
+                    continue
             except StreamRestoreError as error:
                 reporter.fail(item.source, str(error))
                 codes.append(exit_code(error))

@@ -6,11 +6,14 @@ Matroska counts milliseconds, a transport stream 90 kHz.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
+from av.container import InputContainer
 from av.packet import Packet
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from streamrestore.carry import Carrier, CarryPlan, copy_video_tags
@@ -18,7 +21,9 @@ from streamrestore.encoder import add_video, writing_to
 from streamrestore.encoding import Encoding
 from streamrestore.errors import SinkError
 from streamrestore.frame import Stamp
-from streamrestore.probing import TAG_ERRORS, SourceInfo, open_container
+from streamrestore.matroska_aspect import write_aspect
+from streamrestore.messages import MessageKind, SourceMessages, holds, with_messages
+from streamrestore.probing import TAG_ERRORS, SourceInfo, open_container, use_only
 from streamrestore.segment_file import PacketOrder, close_quietly, header_sha256, segment_packets
 
 
@@ -50,7 +55,7 @@ def assemble(
         SinkError: A segment cannot be read, or does not fit the others; or writing failed.
         SourceError: The source cannot be read any more.
     """
-    with open_container(info.path) as source, writing_to(path):
+    with open_container(info.path) as source, open_container(info.path) as pictures, writing_to(path):
         output = av.open(
             f"file:{path}",
             "w",
@@ -68,14 +73,58 @@ def assemble(
             carrier = Carrier(source, output, info, plan)
             output.start_encoding()
             _check_headers(segments, header_sha256(stream))
+            riders = _Riders(pictures, info, encoding, plan, stream.codec_context.extradata)
             for packet in _timed_packets(info, encoding, plan, segments):
                 carrier.mux_until((packet.dts or 0) * info.time_base)
-                packet.stream = stream
-                output.mux(packet)
+                full = riders.board(packet)
+                full.stream = stream
+                output.mux(full)
             carrier.mux_until(None)
             output.close()
         finally:
             close_quietly(output)
+        if info.sample_aspect_ratio is not None and _muxer_loses_aspect(encoding):
+            write_aspect(path, info.sample_aspect_ratio)
+
+
+class _Riders:
+    """Puts the messages that ride in the source's pictures into the output's."""
+
+    def __init__(
+        self, source: InputContainer, info: SourceInfo, encoding: Encoding, plan: CarryPlan, header: bytes | None
+    ) -> None:
+        stream = source.streams[info.stream_index]
+        assert isinstance(stream, VideoStream)
+        use_only(source, [stream])
+        if plan.trim.start_pts is not None:
+            with suppress(av.FFmpegError):  # not seekable: this reads from the beginning
+                source.seek(plan.trim.start_pts, stream=stream)
+        self._messages = SourceMessages(source, stream)
+        self._ambient = info.ambient
+        self._codec = encoding.codec
+        self._header = header
+        self._shift = plan.shift
+        self._needed = any(holds(self._codec, kind) for kind in MessageKind)
+
+    def board(self, packet: "Packet[VideoStream]") -> "Packet[VideoStream] | Packet[Stream]":
+        """A packet with the messages of the source's picture of its time."""
+        if not self._needed or packet.pts is None:
+            return packet
+        messages = self._messages.take(packet.pts - self._shift)
+        if packet.is_keyframe and self._ambient is not None:
+            messages.append(self._ambient)
+        held = [message for message in messages if holds(self._codec, message.kind)]
+        if not held:
+            return packet
+        fuller = Packet(with_messages(bytes(packet), held, self._codec, self._header))
+        fuller.pts, fuller.dts, fuller.duration = packet.pts, packet.dts, packet.duration
+        fuller.time_base, fuller.is_keyframe = packet.time_base, packet.is_keyframe
+        return fuller
+
+
+def _muxer_loses_aspect(encoding: Encoding) -> bool:
+    """Whether FFmpeg leaves out the pixel aspect ratio, where the codec has no place of its own for it."""
+    return encoding.container in ("matroska", "webm") and encoding.codec not in ("h264", "hevc")
 
 
 def _muxer_options(encoding: Encoding, plan: CarryPlan) -> dict[str, str]:

@@ -26,6 +26,9 @@ _DEEP = frozenset({"h264", "hevc"})
 _LARGEST_GROWTH = 16
 """How many times as large as the first picture another may be. Damaged headers ask for any size."""
 
+_LEAST_LIMIT = 1 << 24
+"""Pixels that a picture may have in any case: small ones have margins as large as themselves."""
+
 
 @contextmanager
 def open_video(info: SourceInfo) -> Iterator[tuple[InputContainer, VideoStream]]:
@@ -94,7 +97,7 @@ class PacketDecoder:
         context.thread_type = "SLICE" if self._codec in _SLICED else "NONE"
         context.thread_count = 0 if self._codec in _SLICED else 1
         if area := context.width * context.height:
-            context.options = {"max_pixels": str(_LARGEST_GROWTH * area)}
+            context.options = {"max_pixels": str(max(_LARGEST_GROWTH * area, _LEAST_LIMIT))}
         self._count = 0
         self._first_key: int | None = None
         self._waiting: dict[int, int] = {}

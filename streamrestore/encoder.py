@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from streamrestore.encoding import ENCODER_THREADS, Encoding
 from streamrestore.errors import ConfigError, DiskFullError, OutputError, SinkError
+from streamrestore.field_filters import FieldMarker
 from streamrestore.frame import Planes
 from streamrestore.planes import build_frame
 from streamrestore.probing import AV_ERRORS, SourceInfo, reason
@@ -74,6 +75,7 @@ class FrameEncoder:
         self._info = info
         self._encoding = encoding
         self._reformatter = VideoReformatter()
+        self._marker = None if encoding.field_order is None else FieldMarker(encoding.field_order)
 
     def encode(self, pts: int, planes: Planes) -> "list[av.Packet[VideoStream]]":
         """Encode one frame.
@@ -90,7 +92,7 @@ class FrameEncoder:
         """
         frame = self._picture(planes)
         frame.pts, frame.time_base = pts, self._info.time_base
-        return self._stream.encode(frame)
+        return self._stream.encode(frame if self._marker is None else self._marker.mark(frame))
 
     def flush(self) -> "list[av.Packet[VideoStream]]":
         """End the stream, and give what is still inside the encoder."""
@@ -100,7 +102,10 @@ class FrameEncoder:
         video, encoding = self._info.video, self._encoding
         converted = encoding.pixels != video.pixels
         frame = build_frame(planes, video, None if converted else encoding.frame_format)
-        frame.color_range = self._info.tags.range
+        # ProRes is told by each frame what its colours are; swscale asks for the range.
+        tags = self._info.tags
+        frame.color_range, frame.colorspace = tags.range, tags.matrix
+        frame.color_primaries, frame.color_trc = tags.primaries, tags.transfer
         # One thread: with more, swscale was seen to skip rows of small frames.
         return self._reformatter.reformat(frame, format=encoding.frame_format, threads=1) if converted else frame
 

@@ -13,8 +13,12 @@ from streamrestore.probing import AV_ERRORS, SourceInfo, open_container
 _FROM_HEADER = frozenset({"mov", "matroska", "avi", "flv", "asf", "mxf"})
 """Containers that say ahead how long they are; of others FFmpeg looks at the end of what is there."""
 
-_FILE_SLACK_SECONDS = 0.1
-"""By how much headers of whole files are wrong: where video ends in them is not said, but where all ends."""
+_SLACK_FRAMES = 0.5
+_SLACK_FRAMES_OF_FILE = 1.5
+"""By how much headers are rounded: one that says when the video ends, and one that says when all ends."""
+
+_USUAL_RATE = 25
+"""Frames a second where nothing is known of it."""
 
 _STEADY_SHARE = 0.9
 """Least share of frames that the next one follows at once, for a longer wait to look like a hole."""
@@ -38,12 +42,12 @@ def early_end(info: SourceInfo, end_pts: int) -> str | None:
         return None
     end = float(end_pts * info.time_base)
     with open_video(info) as (container, stream):
-        promised = _stream_promise(container, stream)
-        slack = float(1 / info.average_rate / 2) if info.average_rate else _FILE_SLACK_SECONDS
+        frame = float(1 / (info.average_rate or _USUAL_RATE))
+        promised, slack = _stream_promise(container, stream), _SLACK_FRAMES * frame
         if promised is None:
-            promised, slack = _file_promise(container), _FILE_SLACK_SECONDS
-            if promised is not None and end < promised - slack:
-                end = max(end, _last_seconds(info))  # another stream may be longer
+            promised, slack = _file_promise(container), _SLACK_FRAMES_OF_FILE * frame
+            if promised is not None and end < promised - slack and _last_seconds(info) >= promised - slack:
+                return None  # another stream is longer
     if promised is None or end >= promised - slack:
         return None
     return f"{info.path} ends at {end:.3f} s, its header promises {promised:.3f} s: it was cut off, or is damaged"
@@ -78,10 +82,8 @@ def _stream_promise(container: InputContainer, stream: VideoStream) -> float | N
 
 
 def _file_promise(container: InputContainer) -> float | None:
-    """When the longest stream ends, in seconds."""
-    return (
-        None if container.duration is None else (max(0, container.start_time or 0) + container.duration) / av.time_base
-    )
+    """When the longest stream ends, in seconds. Such headers count from 0, wherever the first stream begins."""
+    return None if container.duration is None else container.duration / av.time_base
 
 
 def _last_seconds(info: SourceInfo) -> float:

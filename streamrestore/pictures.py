@@ -26,8 +26,8 @@ _TROUBLE = frozenset({Defect.CONCEALED, Defect.RETIMED})
 """Defects that may look otherwise where reading began elsewhere."""
 
 
-class _ElsewhereError(Exception):
-    """A seek did not lead where it should."""
+class _UnprovenError(Exception):
+    """What comes might not be what reading from the first packet gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,8 @@ def read_pictures(info: SourceInfo, landmarks: Sequence[Landmark] = ()) -> Itera
 def _all_pictures(info: SourceInfo) -> Iterator[Shown]:
     with open_video(info) as (container, stream):
         decoder = PacketDecoder(stream)
-        yield from _shown(info, decoder, _decoded(decoder, _packets(container, stream, decoder)))
+        shown = _shown(info, decoder, _decoded(decoder, _packets(container, stream, decoder)))
+        yield from _held_back(shown, stream)
         if not decoder.pictures:
             raise DecodeError(f"{info.path}: none of its {decoder.lost} video packets can be decoded")
 
@@ -91,30 +92,50 @@ def _sound_pictures(info: SourceInfo, landmarks: Sequence[Landmark]) -> Iterator
     What lies between the landmarks is compared and judged, but not given.
     """
     first, last = landmarks[0], landmarks[-1]
-    held = deque[Shown]()
-    begun = arrived = False
-    with open_video(info) as (container, stream), suppress(_ElsewhereError):
+    arrived = False
+    with open_video(info) as (container, stream), suppress(_UnprovenError):
         with suppress(av.FFmpegError):  # then it stands at the first packet, and will come to the landmark
             container.seek(first.pts if first.dts is None else first.dts, stream=stream)
         decoder = PacketDecoder(stream)
         decoded = _decoded(decoder, _proven_packets(_packets(container, stream, decoder), landmarks))
         # What is shown before the first landmark may refer to what was not read.
-        for shown in _shown(info, decoder, dropwhile(lambda picture: picture.image.pts != first.pts, decoded)):
-            only_said_to_be_key = not begun and shown.image.pict_type != PictureType.I
-            if only_said_to_be_key or shown.lost or not _TROUBLE.isdisjoint(shown.defects):
-                yield None
-                return
-            begun = True
-            if shown.pts >= last.pts:
-                arrived = True
-                held.append(shown)
-            # Pictures may refer to a damaged one that is shown after them.
-            while len(held) > 1 + stream.codec_context.reorder_depth:
-                yield held.popleft()
+        shown = _shown(info, decoder, dropwhile(lambda picture: picture.image.pts != first.pts, decoded))
+        for picture in _held_back(_judged(shown), stream):
+            arrived = arrived or picture.pts >= last.pts
+            if arrived:
+                yield picture
         if arrived:
-            yield from held
             return
     yield None
+
+
+def _judged(shown: Iterator[Shown]) -> Iterator[Shown]:
+    """Pictures until one is damaged, or the first only said to be a key frame.
+
+    Raises:
+        _UnprovenError: So it is.
+    """
+    begun = False
+    for picture in shown:
+        key = begun or picture.image.pict_type == PictureType.I
+        if picture.lost or not key or not _TROUBLE.isdisjoint(picture.defects):
+            raise _UnprovenError
+        begun = True
+        yield picture
+
+
+def _held_back(shown: Iterator[Shown], stream: VideoStream) -> Iterator[Shown]:
+    """Pictures once it is known that nothing they may refer to is damaged, though it is shown after them.
+
+    From the first packet on that would not matter. But what a decoder leaves out of a damaged picture shows what
+    was in its buffer before, and which buffer that is depends on how many are held.
+    """
+    held = deque[Shown]()
+    for picture in shown:
+        held.append(picture)
+        while len(held) > 1 + stream.codec_context.reorder_depth:
+            yield held.popleft()
+    yield from held
 
 
 def _shown(info: SourceInfo, decoder: PacketDecoder, decoded: Iterator[Picture]) -> Iterator[Shown]:
@@ -189,7 +210,7 @@ def _proven_packets(packets: Iterator[VideoPacket], landmarks: Sequence[Landmark
     """Packets from the first landmark on, as long as they are those that were found between them.
 
     Raises:
-        _ElsewhereError: They are not.
+        _UnprovenError: They are not.
     """
     coming = deque(landmarks)
     fingerprint = Fingerprint()
@@ -198,11 +219,11 @@ def _proven_packets(packets: Iterator[VideoPacket], landmarks: Sequence[Landmark
             begun = len(coming) < len(landmarks)
             if (packet.pts, packet.size) == (coming[0].pts, coming[0].size):
                 if begun and fingerprint.value != coming[0].fingerprint:
-                    raise _ElsewhereError
+                    raise _UnprovenError
                 coming.popleft()
                 fingerprint = Fingerprint()
             elif begun or (packet.pts is not None and packet.pts > coming[0].pts):
-                raise _ElsewhereError
+                raise _UnprovenError
         fingerprint.add(packet)
         if len(coming) < len(landmarks):
             yield packet

@@ -143,13 +143,13 @@ def _dispositions(stream: Stream) -> frozenset[str]:
 
 
 def _end(video: Stream) -> Fraction | None:
-    """As mp4 and mov store it, or Matroska's tag says it."""
+    """As Matroska's tag says it, or mp4 and mov store it."""
+    hours, *rest = video.metadata.get("DURATION", "").split(":")
+    if len(rest) == 2:  # where there is the tag, FFmpeg may take the duration from the whole file
+        return int(hours) * 3600 + int(rest[0]) * 60 + Fraction(rest[1])
     if video.start_time is not None and video.duration is not None and video.time_base:
         return (video.start_time + video.duration) * video.time_base
-    hours, *rest = video.metadata.get("DURATION", "").split(":")
-    if len(rest) != 2:
-        return None
-    return int(hours) * 3600 + int(rest[0]) * 60 + Fraction(rest[1])
+    return None
 
 
 def _read(

@@ -7,20 +7,28 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Self
 
 import pytest
+from av.packet import Packet
+from av.video.stream import VideoStream
 
-from pipelines.planning import FileOptions
+from pipelines.outputs import Item
+from pipelines.planning import FileOptions, prepare_file
+from streamrestore import assembly
+from streamrestore.assembly import FinishedSegment
+from streamrestore.carry import CarryPlan
 from streamrestore.checkpoint import write_safetensors
-from streamrestore.encoding import EncodingRequest
-from streamrestore.errors import OutputError, RestoreError, StoppedError
+from streamrestore.encoding import Encoding, EncodingRequest
+from streamrestore.errors import OutputError, RestoreError, StoppedError, VerificationError
 from streamrestore.frame import Chunk, Restored
+from streamrestore.probing import SourceInfo
 from tests.clips import Clip, make_clip
 from tests.networks import OffsetRestorer, tiny_model
 from tests.pipelines.runs import Notes, options, restore
@@ -85,7 +93,8 @@ def test_a_resumed_job_is_the_same_bit_for_bit(tmp_path: Path, whole: RestorerPo
     assert finished.frames_before > 0
     assert finished.frames_before + finished.progress.frames == 60
     assert output.read_bytes() == undisturbed.read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, undisturbed.name, output.name])
+    receipts = [f"{path.name}.receipt.json" for path in (undisturbed, output)]
+    assert {path.name for path in tmp_path.iterdir()} == {source.name, undisturbed.name, output.name, *receipts}
 
 
 def test_a_changed_option_is_another_job_and_says_so(tmp_path: Path, whole: RestorerPool) -> None:
@@ -126,6 +135,42 @@ def test_keep_leaves_segments_that_a_later_run_may_use(tmp_path: Path, whole: Re
     assert (again.progress.frames, again.frames_before) == (0, 60)
     assert output.read_bytes() == before
     assert job_folders(output) == []
+
+
+def test_a_finished_output_is_not_made_again(tmp_path: Path, whole: RestorerPool) -> None:
+    source, output = make_clip(tmp_path / "in.mkv"), tmp_path / "out.mkv"
+    job = prepare_file(Item(source, output), LOSSY)
+    assert not job.done
+    restore(source, output, whole, LOSSY)
+    assert prepare_file(Item(source, output), LOSSY).done
+    for changed in (replace(LOSSY, stop_seconds=0.2), replace(LOSSY, encoding=EncodingRequest(crf=30))):
+        with pytest.raises(OutputError, match="exists"):
+            prepare_file(Item(source, output), changed)
+    output.write_bytes(output.read_bytes() + b"more")
+    with pytest.raises(OutputError, match="exists"):
+        prepare_file(Item(source, output), LOSSY)
+
+
+def test_what_is_not_verified_does_not_get_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, output = make_clip(tmp_path / "in.mkv", Clip(pts=SLOW)), tmp_path / "out.mkv"
+    packets = assembly._timed_packets
+
+    def forgetful(
+        info: SourceInfo, encoding: Encoding, plan: CarryPlan, segments: Sequence[FinishedSegment]
+    ) -> "Iterator[Packet[VideoStream]]":
+        yield from islice(packets(info, encoding, plan, segments), 59)
+
+    monkeypatch.setattr(assembly, "_timed_packets", forgetful)
+    pool = open_pool(partial(OffsetRestorer, 3), workers=0)
+    with pytest.raises(VerificationError, match=r"frames.*60.*59"):
+        restore(source, output, pool, LOSSY)
+    assert not output.exists()
+    assert not output.with_name("out.mkv.receipt.json").exists()
+    assert output.with_name("out.mkv.partial").exists()
+    monkeypatch.undo()
+    assert restore(source, output, pool, LOSSY).frames_before == 60
+    pool.close()
+    assert not output.with_name("out.mkv.partial").exists()
 
 
 def test_segments_may_wait_elsewhere(tmp_path: Path, whole: RestorerPool) -> None:
@@ -271,12 +316,12 @@ def test_a_driver_killed_twenty_times_loses_nothing(tmp_path: Path) -> None:
         seconds = time.monotonic() - began
         while len(kept) < KILLS:
             code = driver.run(f"{command} -o {output}", kill_after=chance.uniform(0.05, 0.5) * seconds)
-            if code == 0:  # it came to its end; the next one begins anew
+            assert code in (0, -signal.SIGKILL)
+            if code:
+                kept.append(len(list(tmp_path.glob("out.mp4.work/*/*.segment.json"))))
+            if output.exists():  # it came to its end; the next one begins anew
                 assert output.read_bytes() == undisturbed.read_bytes()
                 output.unlink()
-            else:
-                assert code == -signal.SIGKILL
-                kept.append(len(list(tmp_path.glob("out.mp4.work/*/*.segment.json"))))
         output.unlink(missing_ok=True)
         assert driver.run(f"{command} -o {output}") == 0
     assert max(kept) > 0

