@@ -68,7 +68,7 @@ def _restore(job: FileJob, pool: RestorerPool, reporter: Reporter, stop: threadi
 
 def _finish(job: FileJob, folder: WorkFolder, partial: Path, started: datetime) -> tuple[str, ...]:
     """Join the segments, compare the result with the source, write the receipt, give it its name; what to warn of."""
-    found = folder.finished()
+    found = folder.records()
     records = [found[segment.index] for segment in job.segments]
     stamps = [stamp for record in records for stamp in record.stamps]
     segments = [
@@ -78,7 +78,7 @@ def _finish(job: FileJob, folder: WorkFolder, partial: Path, started: datetime) 
     ]
     assemble(partial, job.info, job.encoding, job.carry, segments)
     verification = verify(partial, job.info, job.encoding, job.carry, stamps)
-    warnings = describe_damage(stamps)
+    warnings = describe_damage(job.info, stamps, whole=job.trim.stop_pts is None)
     receipt = issue_receipt(job, records, verification, started, warnings, partial)
     write_receipt(receipt_path(job.output), receipt)
     _commit(partial, job.output)

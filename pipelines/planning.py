@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from pipelines.outputs import Item, check_output, default_output
-from streamrestore.carry import CarryPlan, plan_carry
+from streamrestore.carry import CarryPlan
+from streamrestore.carry_planning import plan_carry
 from streamrestore.checkpoint import Model, Task
 from streamrestore.devices import Device, Precision, batch_pixels
 from streamrestore.encoder import check_encoder
@@ -21,6 +22,7 @@ from streamrestore.mprnet import Stages
 from streamrestore.patches import PatchPlan, plan_patches
 from streamrestore.probing import SourceInfo, probe
 from streamrestore.receipt import read_receipt, receipt_path
+from streamrestore.restoration_tag import restoration_words
 from streamrestore.scan import scan_times
 from streamrestore.segments import Segment, frames_in_segment, plan_segments
 from streamrestore.source import Source, Trim, plan_trim
@@ -56,6 +58,10 @@ class Network:
     def flops_per_pixel(self) -> float:
         """Floating-point operations of the whole chain."""
         return sum(flops_per_pixel(model.widths, self.stages) for model in self.models)
+
+    def words(self) -> str:
+        """What it does to a video, for a tag in it."""
+        return restoration_words(self.models, strength=self.strength)
 
     def facts(self) -> dict[str, object]:
         """All of it that a result's bytes depend on."""
@@ -178,14 +184,14 @@ def prepare_file(item: Item, options: FileOptions) -> FileJob:
     check_output(item.source, output, overwrite=options.overwrite or done)
     check_encoder(info, encoding)
     job = FileJob(
-        source=Source(info),
+        source=Source(info, deinterlace=fields.deinterlace),
         fields=fields,
         identity=identity,
         output=output,
         options=options,
         trim=trim,
         encoding=encoding,
-        carry=plan_carry(info, encoding, trim),
+        carry=plan_carry(info, encoding, trim, restoration=options.network.words()),
         patches=_plan_patches(info, options.network, options.patch),
         segments=(),
         done=done,

@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines.planning import FileJob, request_key
+from streamrestore.endings import early_end, find_holes
 from streamrestore.frame import Stamp
+from streamrestore.probing import SourceInfo
 from streamrestore.receipt import Receipt, frame_lines, json_of
 from streamrestore.receipt_parts import (
     CheckMade,
@@ -69,17 +71,29 @@ def issue_receipt(
     )
 
 
-def describe_damage(stamps: Sequence[Stamp]) -> tuple[str, ...]:
-    """What was wrong with frames, in words; nothing if nothing was."""
-    return tuple(_sentences(Counts.of(stamps)))
+def describe_damage(info: SourceInfo, stamps: Sequence[Stamp], *, whole: bool) -> tuple[str, ...]:
+    """What was wrong with the source, in words; nothing if nothing was.
+
+    Args:
+        info: The source.
+        stamps: Of all frames, in order.
+        whole: Whether it was read to its end.
+    """
+    return tuple(_sentences(info, stamps, whole=whole))
 
 
-def _sentences(counts: Counts) -> Iterator[str]:
+def _sentences(info: SourceInfo, stamps: Sequence[Stamp], *, whole: bool) -> Iterator[str]:
+    counts = Counts.of(stamps)
+    if whole and (early := early_end(info, stamps[-1].pts + stamps[-1].duration)):
+        yield early
     if counts.lost_packets:
         yield (
-            f"{counts.lost_packets} packets of the source could not be decoded: their frames are missing, "
+            f"{counts.lost_packets} packets of the source gave no picture: their frames are missing, "
             "all others have their own times"
         )
+    if holes := find_holes([(stamp.pts, stamp.duration) for stamp in stamps]):
+        first = float(holes[0][0] * info.time_base)
+        yield f"frames seem to be missing from the source in {len(holes)} places, the first at {first:.3f} s"
     if counts.concealed:
         yield f"{counts.concealed} frames of the source are damaged; the decoder filled in what was missing"
     if counts.retimed:

@@ -17,7 +17,7 @@ from pipelines.progress import Reporter
 from pipelines.signals import StopRequest, take_signals_back
 from streamrestore.devices import CPU_THREADS, DeviceChoice, default_workers
 from streamrestore.errors import ConfigError, StoppedError, StreamRestoreError, WorkerStartError
-from streamrestore.probing import check_source
+from streamrestore.opening import check_source
 from streamrestore.restorer import Restorer, RestorerSettings
 from workers import RestorerPool, open_pool
 

@@ -65,7 +65,8 @@ def _check(output: Path, receipt: "Receipt", source: Path | None) -> "Iterator[C
         SourceError: The output or the source cannot be read at all.
     """
     from streamrestore.checks import Verdict, check
-    from streamrestore.probing import check_source, probe
+    from streamrestore.opening import check_source
+    from streamrestore.probing import probe
     from streamrestore.verification import Verification, compare, compare_frames
     from streamrestore.work_folder import sha256_of
 
@@ -87,7 +88,7 @@ def _check(output: Path, receipt: "Receipt", source: Path | None) -> "Iterator[C
         except SourceError as error:
             verification = Verification((check("plays", "a video that can be read", error),), ())
         else:
-            verification = compare_frames(output, found, encoding, stamps, receipt.time_base(), carry.shift)
+            verification = compare_frames(found, encoding, stamps, receipt.time_base(), carry.shift)
     yield from verification.checks
     expected = receipt.output_frames()
     alike = sum(mine == theirs for mine, theirs in zip(expected, verification.frames, strict=False))

@@ -55,12 +55,14 @@ def assemble(
         SinkError: A segment cannot be read, or does not fit the others; or writing failed.
         SourceError: The source cannot be read any more.
     """
-    with open_container(info.path) as source, open_container(info.path) as pictures, writing_to(path):
+    if not segments:
+        raise SinkError(f"{path}: there was no frame to write")
+    with open_container(info.opening) as source, open_container(info.opening) as pictures, writing_to(path):
         output = av.open(
             f"file:{path}",
             "w",
             format=encoding.container,
-            container_options=_muxer_options(encoding, plan),
+            container_options=muxer_options(encoding, plan),
             metadata_errors=TAG_ERRORS,
         )
         try:
@@ -127,7 +129,13 @@ def _muxer_loses_aspect(encoding: Encoding) -> bool:
     return encoding.container in ("matroska", "webm") and encoding.codec not in ("h264", "hevc")
 
 
-def _muxer_options(encoding: Encoding, plan: CarryPlan) -> dict[str, str]:
+def muxer_options(encoding: Encoding, plan: CarryPlan) -> dict[str, str]:
+    """What an output's muxer is told.
+
+    Args:
+        encoding: Says which container is written.
+        plan: What goes along.
+    """
     options = {
         # Without it, Matroska gets random ids: the same job would not give the same bytes.
         "fflags": "+bitexact",

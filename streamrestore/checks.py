@@ -1,9 +1,7 @@
 """Compare what a source had with what was found in its output: pure, one `Check` for each property."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import StrEnum
 from fractions import Fraction
 from itertools import zip_longest
@@ -11,30 +9,18 @@ from math import lcm
 
 from streamrestore.carry import CarryPlan
 from streamrestore.encoding import Encoding
-from streamrestore.hdr import writes_static_hdr
-from streamrestore.limits import LIMITS, Limits, holds_aspect
-from streamrestore.messages import holds
+from streamrestore.limits import NOT_THERE, UNTURNED, Loss
+from streamrestore.packets import Part
 from streamrestore.probing import SourceInfo
-from streamrestore.siting import holds_chroma_location
+from streamrestore.restoration_tag import restoration_tag
 from streamrestore.survey import ChapterContent, StreamContent, Survey
+from streamrestore.tags import file_tags
 
 _NEAR = Fraction(1, 1000)
 """Seconds by which a chapter may move: containers count them by clocks of their own."""
 
-_UNTURNED = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-"""The display matrix that changes nothing."""
-
-_OLD_FILE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands")
-_OLD_STREAM_TAGS = (
-    *("encoder", "vendor_id", "language", "duration"),
-    *("bps", "number_of_frames", "number_of_bytes", "_statistics_"),
-)
-"""Tags that describe the file that was, compared by their beginning; the language is a check of its own."""
-
 _IMPLIED = frozenset({"default", "captions", "descriptions"})
 """Marks that FFmpeg's muxers and demuxers add where others, or none, are set."""
-
-_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 
 
 class Verdict(StrEnum):
@@ -55,13 +41,15 @@ class Check:
     expected: str
     found: str
     verdict: Verdict
+    lost: tuple[str, ...] = ()
+    """Which parts of it differ, where it has parts: names of tags, of marks."""
 
     def __str__(self) -> str:
         """As a sentence for the user."""
         return f"{self.name}: expected {self.expected}, found {self.found}"
 
 
-def check(name: str, expected: object, found: object, *, same: bool | None = None, announced: bool = False) -> Check:
+def check(name: str, expected: object, found: object, *, same: bool | None = None, lost: Iterable[str] = ()) -> Check:
     """Compare a property.
 
     Args:
@@ -69,11 +57,24 @@ def check(name: str, expected: object, found: object, *, same: bool | None = Non
         expected: What it must be.
         found: What it is.
         same: Whether that is the same; None where it is if the two are equal.
-        announced: Whether a difference is what was said to happen.
+        lost: Which parts of it differ.
     """
     is_same = expected == found if same is None else same
-    verdict = Verdict.OK if is_same else Verdict.ANNOUNCED if announced else Verdict.MISMATCH
-    return Check(name, _printable(expected), _printable(found), verdict)
+    verdict = Verdict.OK if is_same else Verdict.MISMATCH
+    return Check(name, _printable(expected), _printable(found), verdict, tuple(map(_printable, sorted(lost))))
+
+
+def excuse(checks: Iterable[Check], losses: Iterable[Loss]) -> Iterator[Check]:
+    """Mark the differences that were announced, which are those that were found as they were foretold.
+
+    Args:
+        checks: All that were made.
+        losses: Of the job's plan.
+    """
+    foretold = {pair for loss in losses for pair in loss.found}
+    for made in checks:
+        excused = made.verdict is Verdict.MISMATCH and (made.name, made.found) in foretold
+        yield replace(made, verdict=Verdict.ANNOUNCED) if excused else made
 
 
 def compare_pictures(info: SourceInfo, encoding: Encoding, found: SourceInfo) -> Iterator[Check]:
@@ -84,8 +85,7 @@ def compare_pictures(info: SourceInfo, encoding: Encoding, found: SourceInfo) ->
         encoding: How it was written.
         found: The output, probed.
     """
-    limits, codec = LIMITS[encoding.container], encoding.codec
-    yield check("video codec", codec, found.codec)
+    yield check("video codec", encoding.codec, found.codec)
     yield check("size", f"{info.video.width}x{info.video.height}", f"{found.video.width}x{found.video.height}")
     yield check("pixel format", encoding.pixels.name, found.video.pixels.name)
     # Not the tag itself: where a codec's headers say nothing they mean limited, and some decoders say so.
@@ -95,82 +95,77 @@ def compare_pictures(info: SourceInfo, encoding: Encoding, found: SourceInfo) ->
     yield check("colour primaries", info.tags.primaries, found.tags.primaries)
     yield check("colour transfer", info.tags.transfer, found.tags.transfer)
     if encoding.pixels.chroma_shift == (1, 1):
-        yield check(
-            "chroma location",
-            *(info.video.chroma_location.value, found.video.chroma_location.value),
-            announced=not holds_chroma_location(codec, encoding.container, info.video.chroma_location),
-        )
-    yield check(
-        "pixel aspect ratio",
-        *(info.sample_aspect_ratio or Fraction(1), found.sample_aspect_ratio or Fraction(1)),
-        announced=not holds_aspect(encoding.container, codec),
-    )
-    yield check(
-        "display matrix",
-        *(info.display_matrix or _UNTURNED, found.display_matrix or _UNTURNED),
-        announced=not limits.holds_display_matrix,
-    )
-    yield from _compare_hdr(info, encoding, found)
+        yield check("chroma location", info.video.chroma_location.value, found.video.chroma_location.value)
+    yield check("pixel aspect ratio", info.sample_aspect_ratio or Fraction(1), found.sample_aspect_ratio or Fraction(1))
+    yield check("display matrix", info.display_matrix or UNTURNED, found.display_matrix or UNTURNED)
+    yield from _compare_hdr(info, found)
 
 
-def _compare_hdr(info: SourceInfo, encoding: Encoding, found: SourceInfo) -> Iterator[Check]:
+def _compare_hdr(info: SourceInfo, found: SourceInfo) -> Iterator[Check]:
     """What rides along with the first picture, as far as the source has it."""
-    told = writes_static_hdr(encoding.encoder)
     if info.mastering_display is not None:
         display = found.mastering_display
-        expected, units = info.mastering_display.sei_units(), None if display is None else display.sei_units()
-        yield check("mastering display", expected, units or "none", announced=not told)
+        units = NOT_THERE if display is None else display.sei_units()
+        yield check("mastering display", info.mastering_display.sei_units(), units)
     if info.content_light is not None:
-        yield check("content light levels", info.content_light, found.content_light or "none", announced=not told)
+        yield check("content light levels", info.content_light, found.content_light or NOT_THERE)
     for riding in info.riding:
         there = any(other.name == riding.name for other in found.riding)
-        yield check(
-            riding.name, "there", "there" if there else "not there", announced=not holds(encoding.codec, riding.kind)
-        )
+        yield check(riding.name, "there", "there" if there else NOT_THERE)
     for name in info.lost_side_data:
-        yield check(name, "there", "there" if name in found.lost_side_data else "not there", announced=True)
+        yield check(name, "there", "there" if name in found.lost_side_data else NOT_THERE)
 
 
 def _range(info: SourceInfo) -> str:
     return "full" if info.video.full_range else "limited"
 
 
-def compare_surveys(
-    before: Survey, after: Survey, info: SourceInfo, encoding: Encoding, plan: CarryPlan
-) -> Iterator[Check]:
+def compare_surveys(before: Survey, after: Survey, info: SourceInfo, plan: CarryPlan) -> Iterator[Check]:
     """Everything beside the pictures: other streams, chapters, tags.
 
     Args:
         before: The source, as far as it was wanted.
         after: The output.
         info: The source.
-        encoding: How it was written.
         plan: What was to go along, and when.
     """
-    limits = LIMITS[encoding.container]
+    yield from compare_headers(before, after, info, plan)
     shift = plan.shift * info.time_base
-    expected = [stream for stream in before.streams if stream.index in (*plan.copied, *plan.attached)]
+    for ours, theirs in _pairs(before, after, plan):
+        if ours is not None and theirs is not None:
+            yield from _compare_packets(ours, theirs, shift)
+
+
+def compare_headers(before: Survey, after: Survey, info: SourceInfo, plan: CarryPlan) -> Iterator[Check]:
+    """What files say of their streams, chapters and themselves; arguments as of `compare_surveys`."""
     for stream in before.streams:
-        if stream not in expected and not stream.rewritten:
-            yield check(f"{stream}", "carried along", "left out", announced=stream.kind == "data")
-    for kind in dict.fromkeys(stream.kind for stream in (*expected, *after.streams)):
-        pairs = zip_longest(
-            *([stream for stream in group if stream.kind == kind] for group in (expected, after.streams))
-        )
-        for ours, theirs in pairs:
-            if ours is not None and theirs is not None:
-                yield from _compare_streams(ours, theirs, limits, shift)
-            elif ours is not None:
-                yield check(f"{ours}", "there", "not there")
-            elif theirs is not None and theirs.kind != "data":  # chapters and timecodes make such streams
-                yield check(f"{theirs} of the output", "no such stream", "there")
-    yield _compare_tags("tags", before.tags, after.tags, _OLD_FILE_TAGS, frozenset() if not limits.holds_tags else None)
-    yield from _compare_marks("video stream", before.video_tags, after.video_tags, limits)
-    yield _compare_dispositions("video stream", before.video_dispositions, after.video_dispositions, limits)
-    yield _compare_chapters(_placed(before.chapters, info, plan, shift), after.chapters, limits)
+        if stream.index not in (*plan.copied, *plan.attached) and not stream.rewritten:
+            yield check(f"{stream}", "carried along", NOT_THERE)
+    for ours, theirs in _pairs(before, after, plan):
+        if ours is not None and theirs is not None:
+            yield from _compare_marks(f"{ours}", ours, theirs)
+        elif ours is not None:
+            yield check(f"{ours}", "there", NOT_THERE)
+        elif theirs is not None and theirs.kind != "data":  # chapters and timecodes make such streams
+            yield check(f"{theirs} of the output", "no such stream", "there")
+    yield from _compare_file_tags(before.tags, after.tags, plan)
+    yield from _compare_marks("video stream", before.video, after.video)
+    yield from _compare_chapters(_placed(before.chapters, info, plan), after.chapters)
 
 
-def _compare_streams(ours: StreamContent, theirs: StreamContent, limits: Limits, shift: Fraction) -> Iterator[Check]:
+def _pairs(
+    before: Survey, after: Survey, plan: CarryPlan
+) -> Iterator[tuple[StreamContent | None, StreamContent | None]]:
+    """Each stream that goes along and what became of it: the streams of one kind keep their order."""
+    carried = [stream for stream in before.streams if stream.index in (*plan.copied, *plan.attached)]
+    for kind in dict.fromkeys(stream.kind for stream in (*carried, *after.streams)):
+        ours, theirs = ([stream for stream in group if stream.kind == kind] for group in (carried, after.streams))
+        if len(ours) > len(theirs) and kind != "attachment":
+            ours = [stream for stream in ours if stream.packets]  # mp4, mov and ts have no stream without any
+        yield from zip_longest(ours, theirs)
+
+
+def _compare_packets(ours: StreamContent, theirs: StreamContent, shift: Fraction) -> Iterator[Check]:
     yield check(f"{ours}: codec", ours.codec, theirs.codec)
     # Containers cut uncompressed sound into packets as they like.
     recut = (ours.codec or "").startswith("pcm_")
@@ -179,8 +174,6 @@ def _compare_streams(ours: StreamContent, theirs: StreamContent, limits: Limits,
     yield check(f"{ours}: SHA-256 of its content", ours.sha256, theirs.sha256)
     if ours.kind not in ("attachment", "cover"):
         yield _compare_times(ours, theirs, shift, first_only=recut)
-        yield _compare_dispositions(f"{ours}", ours.dispositions, theirs.dispositions, limits)
-    yield from _compare_marks(f"{ours}", ours.tags, theirs.tags, limits)
 
 
 def _compare_times(ours: StreamContent, theirs: StreamContent, shift: Fraction, *, first_only: bool) -> Check:
@@ -203,75 +196,43 @@ def _compare_times(ours: StreamContent, theirs: StreamContent, shift: Fraction, 
     )
 
 
-def _compare_marks(name: str, ours: Mapping[str, str], theirs: Mapping[str, str], limits: Limits) -> Iterator[Check]:
-    """A stream's language and tags."""
-    expected, found = _language(ours), _language(theirs)
-    yield check(f"{name}: language", expected, found, announced=found == "und" and not limits.every_language)
-    yield _compare_tags(f"{name}: tags", ours, theirs, _OLD_STREAM_TAGS, limits.stream_tags)
+def _compare_file_tags(ours: Mapping[str, str], theirs: Mapping[str, str], plan: CarryPlan) -> Iterator[Check]:
+    """The source's tags, and the one that says what was done."""
+    for _, words in plan.tags:
+        yield check("tag of what was done", words, theirs.get(restoration_tag(theirs) or "", "none"))
+        before = restoration_tag(ours)
+        ours = {key: value for key, value in ours.items() if key != before}
+    yield _compare_tags("tags", file_tags(ours), file_tags(theirs))
 
 
-def _compare_tags(
-    name: str, ours: Mapping[str, str], theirs: Mapping[str, str], old: tuple[str, ...], held: frozenset[str] | None
-) -> Check:
-    expected, found = _normal(ours, old), _normal(theirs, ())
-    changed = {key: value for key, value in expected.items() if found.get(key) != value}
-    return check(
-        name,
-        _listed(expected),
-        f"without {_listed(changed)}" if changed else "all of them",
-        same=not changed,
-        announced=held is not None and not held & changed.keys(),
-    )
+def _compare_marks(name: str, ours: StreamContent, theirs: StreamContent) -> Iterator[Check]:
+    """What a stream says of itself."""
+    yield check(f"{name}: language", ours.language, theirs.language, lost=[ours.language])
+    yield _compare_tags(f"{name}: tags", ours.tags, theirs.tags)
+    if ours.kind not in ("attachment", "cover"):
+        lost, added = ours.dispositions - theirs.dispositions, theirs.dispositions - ours.dispositions - _IMPLIED
+        yield check(
+            f"{name}: dispositions",
+            ", ".join(sorted(ours.dispositions)) or "none",
+            ", ".join(sorted(theirs.dispositions)) or "none",
+            same=not lost and not added,
+            lost=lost,
+        )
 
 
-def _normal(tags: Mapping[str, str], old: tuple[str, ...]) -> dict[str, str]:
-    """Tags in one spelling for all containers."""
-    normal = dict[str, str]()
-    for given, value in tags.items():
-        key = given.lower()
-        key = "title" if key == "name" else key  # what mp4 calls it, and FFmpeg repeats
-        if key.startswith(old):
-            continue
-        if key == "creation_time":
-            value = _moment(value)
-        elif key.startswith("location"):
-            value = ",".join(f"{float(number):.3f}" for number in _NUMBER.findall(value))
-        normal[key] = value
-    return normal
+def _compare_tags(name: str, ours: Mapping[str, str], theirs: Mapping[str, str]) -> Check:
+    lost = {key for key, value in ours.items() if theirs.get(key) != value}
+    return check(name, _listed(ours), _missing(lost), same=not lost, lost=lost)
 
 
-def _moment(text: str) -> str:
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=None).isoformat(timespec="seconds")
-    except ValueError:
-        return text
-
-
-def _language(tags: Mapping[str, str]) -> str:
-    return next((value for key, value in tags.items() if key.lower() == "language"), "und")
-
-
-def _compare_dispositions(name: str, ours: frozenset[str], theirs: frozenset[str], limits: Limits) -> Check:
-    lost, added = ours - theirs, theirs - ours - _IMPLIED
-    return check(
-        f"{name}: dispositions",
-        ", ".join(sorted(ours)) or "none",
-        ", ".join(sorted(theirs)) or "none",
-        same=not lost and not added,
-        announced=not lost & limits.dispositions and not added,
-    )
-
-
-def _placed(
-    chapters: tuple[ChapterContent, ...], info: SourceInfo, plan: CarryPlan, shift: Fraction
-) -> tuple[ChapterContent, ...]:
+def _placed(chapters: tuple[ChapterContent, ...], info: SourceInfo, plan: CarryPlan) -> tuple[ChapterContent, ...]:
     """The chapters of the wanted part, where they must be in the output."""
-    first, last = (None if pts is None else pts * info.time_base for pts in (plan.trim.start_pts, plan.trim.stop_pts))
+    part, shift = Part.of(plan.trim, info.time_base), plan.shift * info.time_base
     cut = (
         replace(
             chapter,
-            start=chapter.start if first is None else max(first, chapter.start),
-            stop=chapter.stop if last is None else min(last, chapter.stop),
+            start=chapter.start if part.start is None else max(part.start, chapter.start),
+            stop=chapter.stop if part.stop is None else min(part.stop, chapter.stop),
         )
         for chapter in chapters
     )
@@ -282,18 +243,23 @@ def _placed(
     )
 
 
-def _compare_chapters(ours: tuple[ChapterContent, ...], theirs: tuple[ChapterContent, ...], limits: Limits) -> Check:
-    begin_alike = [chapter.title for chapter in ours] == [chapter.title for chapter in theirs] and all(
+def _compare_chapters(ours: tuple[ChapterContent, ...], theirs: tuple[ChapterContent, ...]) -> Iterator[Check]:
+    alike = [chapter.title for chapter in ours] == [chapter.title for chapter in theirs] and all(
         abs(mine.start - other.start) <= _NEAR for mine, other in zip(ours, theirs, strict=True)
     )
-    alike = begin_alike and all(abs(mine.stop - other.stop) <= _NEAR for mine, other in zip(ours, theirs, strict=True))
-    return check(
-        "chapters",
-        _described(ours),
-        _described(theirs),
-        same=alike,
-        announced=not limits.holds_chapters or (begin_alike and not limits.holds_chapter_ends),
-    )
+    titles = {chapter.title for chapter in ours}
+    yield check("chapters", _described(ours), _described(theirs), same=alike, lost=titles)
+    if not alike:
+        return
+    pairs = list(zip(ours, theirs, strict=True))
+    ends_alike = all(abs(mine.stop - other.stop) <= _NEAR for mine, other in pairs)
+    yield check("ends of chapters", _described(ours), _described(theirs), same=ends_alike, lost=titles)
+    lost = {key for mine, other in pairs for key, value in mine.tags.items() if other.tags.get(key) != value}
+    yield check("tags of chapters", "all of them", _missing(lost), same=not lost, lost=lost)
+
+
+def _missing(lost: Collection[str]) -> str:
+    return f"without {', '.join(sorted(lost))}" if lost else "all of them"
 
 
 def _described(chapters: tuple[ChapterContent, ...]) -> str:

@@ -37,7 +37,7 @@ def open_video(info: SourceInfo) -> Iterator[tuple[InputContainer, VideoStream]]
     Raises:
         SourceError: It cannot be opened any more, or has another stream there.
     """
-    with open_container(info.path) as container:
+    with open_container(info.opening) as container:
         stream = next((video for video in container.streams.video if video.index == info.stream_index), None)
         if stream is None or stream.codec_context is None:
             raise SourceError(f"{info.path} was replaced: its stream #{info.stream_index} is no video any more")

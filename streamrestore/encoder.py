@@ -5,6 +5,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -14,14 +15,16 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from streamrestore.encoding import ENCODER_THREADS, Encoding
+from streamrestore.encoders import ENCODER_THREADS
+from streamrestore.encoding import Encoding
 from streamrestore.errors import ConfigError, DiskFullError, OutputError, SinkError
 from streamrestore.field_filters import FieldMarker
 from streamrestore.frame import Planes
 from streamrestore.planes import build_frame
 from streamrestore.probing import AV_ERRORS, SourceInfo, reason
+from streamrestore.rgb import output_tags, to_image
 
-_ASSUMED_RATE = 25
+ASSUMED_RATE = 25
 """Frames a second where the source does not say; only rate control looks at it."""
 
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -43,7 +46,7 @@ def add_video(output: OutputContainer, info: SourceInfo, encoding: Encoding) -> 
     """
     if encoding.encoder == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # its only switch against a page of text on stderr
-    rate = info.average_rate or _ASSUMED_RATE
+    rate = info.average_rate or ASSUMED_RATE
     stream = output.add_stream(encoding.encoder, rate=rate, options=dict(encoding.options))
     assert isinstance(stream, VideoStream)
     stream.time_base = info.time_base
@@ -52,10 +55,11 @@ def add_video(output: OutputContainer, info: SourceInfo, encoding: Encoding) -> 
     context.width, context.height = info.video.width, info.video.height
     context.pix_fmt = encoding.frame_format
     context.thread_count = ENCODER_THREADS
-    context.color_range = info.tags.range
-    context.colorspace = info.tags.matrix
-    context.color_primaries = info.tags.primaries
-    context.color_trc = info.tags.transfer
+    tags = output_tags(info.tags, info.video, encoding.pixels)
+    context.color_range = tags.range
+    context.colorspace = tags.matrix
+    context.color_primaries = tags.primaries
+    context.color_trc = tags.transfer
     if info.sample_aspect_ratio is not None:
         context.sample_aspect_ratio = info.sample_aspect_ratio
     if encoding.container == "mpegts":
@@ -65,6 +69,16 @@ def add_video(output: OutputContainer, info: SourceInfo, encoding: Encoding) -> 
     else:
         context.flags |= Flags.global_header
     return stream
+
+
+def stream_options(container: str) -> dict[str, str]:
+    """Options of a muxer that writes to a pipe.
+
+    Args:
+        container: FFmpeg's name of it.
+    """
+    # More than 8 bits are an extension of YUV4MPEG2 that all who write it know.
+    return {"strict": "unofficial"} if container == "yuv4mpegpipe" else {}
 
 
 class FrameEncoder:
@@ -100,10 +114,13 @@ class FrameEncoder:
 
     def _picture(self, planes: Planes) -> VideoFrame:
         video, encoding = self._info.video, self._encoding
+        tags = output_tags(self._info.tags, video, encoding.pixels)
         converted = encoding.pixels != video.pixels
+        if converted and encoding.container == "image2":
+            planes, video = to_image(planes, video, encoding.pixels), replace(video, pixels=encoding.pixels)
+            converted = False
         frame = build_frame(planes, video, None if converted else encoding.frame_format)
         # ProRes is told by each frame what its colours are; swscale asks for the range.
-        tags = self._info.tags
         frame.color_range, frame.colorspace = tags.range, tags.matrix
         frame.color_primaries, frame.color_trc = tags.primaries, tags.transfer
         # One thread: with more, swscale was seen to skip rows of small frames.
@@ -117,7 +134,9 @@ def check_encoder(info: SourceInfo, encoding: Encoding) -> None:
         ConfigError: It does not, or its hardware is not there.
     """
     try:
-        with av.open(io.BytesIO(), "w", format=encoding.container) as trial:
+        # Images go to files of their own, not into one stream of bytes.
+        container = "image2pipe" if encoding.container == "image2" else encoding.container
+        with av.open(io.BytesIO(), "w", format=container, container_options=stream_options(container)) as trial:
             add_video(trial, info, encoding)
             trial.start_encoding()
     except AV_ERRORS as error:

@@ -1,6 +1,6 @@
 """Tell a video that is complete from one that breaks off, or has holes."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import pairwise
 
 import av
@@ -38,7 +38,7 @@ def early_end(info: SourceInfo, end_pts: int) -> str | None:
     Raises:
         SourceError: The file cannot be opened any more.
     """
-    if info.container.split(",")[0] not in _FROM_HEADER:
+    if info.container.split(",")[0] not in _FROM_HEADER or info.opening.pipe is not None:
         return None
     end = float(end_pts * info.time_base)
     with open_video(info) as (container, stream):
@@ -53,23 +53,29 @@ def early_end(info: SourceInfo, end_pts: int) -> str | None:
     return f"{info.path} ends at {end:.3f} s, its header promises {promised:.3f} s: it was cut off, or is damaged"
 
 
-def find_holes(times: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def find_holes(times: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Find where frames seem to be missing without a trace, as where a damaged container dropped packets.
 
     Args:
         times: (pts, duration) of each frame, in order.
 
     Returns:
-        (end of the frame before, pts of the frame after) of each hole of at least one frame. None where
-        frames come at varying distances, or do not say how long they last: then a wait means nothing.
+        (end of the frame before, pts of the frame after) of each hole of about a frame or more. None
+        where frames come at varying distances: then a wait means nothing.
     """
-    waits = [
-        (pts + duration, following, duration) for (pts, duration), (following, _) in pairwise(times) if duration > 0
-    ]
-    steady = sum(abs(following - end) * 2 < duration for end, following, duration in waits)
-    if not waits or steady < _STEADY_SHARE * len(waits):
-        return []
-    return [(end, following) for end, following, duration in waits if following - end >= duration]
+    starts = [pts for pts, _ in times]
+    waits = sorted(following - pts for pts, following in pairwise(starts))
+    # Durations may be guesses of FFmpeg's that are wrong for the whole file.
+    for lengths in ([duration for _, duration in times], [waits[len(waits) // 2]] * len(times) if waits else []):
+        gaps = [
+            (pts + length, following, length)
+            for (pts, following), length in zip(pairwise(starts), lengths, strict=False)
+            if length > 0
+        ]
+        steady = sum(abs(following - end) * 2 < length for end, following, length in gaps)
+        if gaps and steady >= _STEADY_SHARE * len(gaps):
+            return [(end, following) for end, following, length in gaps if 4 * (following - end) >= 3 * length]
+    return []
 
 
 def _stream_promise(container: InputContainer, stream: VideoStream) -> float | None:
@@ -89,7 +95,7 @@ def _file_promise(container: InputContainer) -> float | None:
 def _last_seconds(info: SourceInfo) -> float:
     """When the last packet of any stream is over."""
     last = 0.0
-    with open_container(info.path) as container:
+    with open_container(info.opening) as container:
         try:
             for packet in container.demux():
                 if packet.pts is not None and packet.time_base:

@@ -113,7 +113,9 @@ class Deinterlacer:
         """Give results the times of what they were made from, which bwdif counts in another time base."""
         for frame in done:
             source = self._held.popleft()
-            frame.pts, frame.duration, frame.time_base = source.pts, source.duration, source.time_base
+            frame.pts, frame.duration = source.pts, source.duration
+            if source.time_base is not None:  # decoded frames may have none
+                frame.time_base = source.time_base
         return done
 
 

@@ -14,9 +14,13 @@ import torch
 from streamrestore import __version__
 from streamrestore.devices import Device, cpu_flags
 from streamrestore.errors import SourceError
+from streamrestore.opening import Opening
 
 _EDGE_BYTES = 1 << 20
 """How much of a file's beginning and of its end tells it from others of its size."""
+
+_IMAGE_BYTES = 1 << 12
+"""As much at the beginning, in the middle and at the end of each of many images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +29,40 @@ class FileIdentity:
 
     bytes: int
     edges_sha256: str
-    """Of its first and last MiB."""
+    """Of its first and last MiB; of numbered images, of places in each."""
 
 
-def identify_file(path: Path) -> FileIdentity:
-    """Read a file's size, beginning and end.
+def identify_file(source: Path | Opening) -> FileIdentity:
+    """Read a file's size, beginning and end; of numbered images each one's name, size and some places.
+
+    Args:
+        source: A file, or how another input that stays is opened.
 
     Raises:
         SourceError: It cannot be read.
     """
+    opening = source if isinstance(source, Opening) else Opening(source)
+    size, digest = 0, hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            digest = hashlib.sha256(file.read(_EDGE_BYTES))
-            size = file.seek(0, 2)
-            file.seek(max(0, size - _EDGE_BYTES))
-            digest.update(file.read())
+        for path in opening.files():
+            if opening.images is None:
+                size = _add_places(path, digest, _EDGE_BYTES, 2)
+            else:
+                digest.update(f"{path.name}\0".encode("utf-8", "surrogateescape"))
+                size += _add_places(path, digest, _IMAGE_BYTES, 3)
     except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+        raise SourceError(f"{opening} cannot be read: {error.strerror}") from error
     return FileIdentity(size, digest.hexdigest())
+
+
+def _add_places(path: Path, digest: "hashlib._Hash", length: int, places: int) -> int:
+    """Hash some bytes at as many places of a file, the first and the last among them; gives its size."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for place in range(places):
+            file.seek(max(0, size - length) * place // (places - 1))
+            digest.update(file.read(length))
+    return size
 
 
 def describe_environment(device: Device) -> dict[str, str]:

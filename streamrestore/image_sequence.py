@@ -1,6 +1,5 @@
 """Numbered images in a folder as one video: find them all, or say which one is missing."""
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -112,15 +111,3 @@ def suggest_pattern(folder: Path) -> str | None:
         return None
     before, digits, after = kinds.pop()
     return f"{before}%0{digits}d{after}"
-
-
-def images_sha256(images: Images) -> str:
-    """Of all files one after the other.
-
-    Raises:
-        OSError: One cannot be read.
-    """
-    digest = hashlib.sha256()
-    for path in images.files():
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

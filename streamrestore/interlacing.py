@@ -181,7 +181,7 @@ def _sample(
     info: SourceInfo, place: Fraction, last_pts: int | None
 ) -> tuple[list[VideoFrame], FieldOrder | None, Fraction]:
     """The pictures of one place, what the header says of fields, and frames a second."""
-    with open_container(info.path) as container:
+    with open_container(info.opening) as container:
         stream = next(video for video in container.streams.video if video.index == info.stream_index)
         use_only(container, [stream])
         stream.thread_type = "AUTO"

@@ -1,17 +1,20 @@
 """How an input is opened: a file by its name, numbered images by their pattern, a pipe by what comes of it."""
 
+import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from streamrestore.errors import ConfigError, SourceError
-from streamrestore.image_sequence import Images, find_images, images_sha256, parse_pattern
-from streamrestore.replay import Replay
-from streamrestore.work_folder import sha256_of
+from streamrestore.image_sequence import Images, find_images, parse_pattern
+from streamrestore.pipes import ReplayedPipe
 
 PIPE = Path("-")
 """What standard input and standard output are called."""
+
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +29,24 @@ class Opening:
     """For the demuxer."""
     images: Images | None = None
     """Where the path is a pattern."""
-    pipe: Replay | None = None
+    pipe: ReplayedPipe | None = None
     """Where it is a pipe."""
 
     def __str__(self) -> str:
         return str(self.path)
+
+    @property
+    def url(self) -> str:
+        """What FFmpeg is told to open."""
+        # The prefix keeps names such as "-x.mp4" or "http:x.mp4" what they are: names.
+        return f"file:{self.path if self.images is None else self.images.pattern.ffmpeg_name()}"
+
+    def files(self) -> Iterator[Path]:
+        """What is read, in order; nothing for a pipe."""
+        if self.images is not None:
+            yield from self.images.files()
+        elif self.pipe is None:
+            yield self.path
 
     def stat(self) -> tuple[int, ...]:
         """What is another where the input was replaced, or grew.
@@ -38,13 +54,9 @@ class Opening:
         Raises:
             OSError: It is gone.
         """
-        if self.pipe is not None:
-            return ()
-        if self.images is not None:
-            sizes = [path.stat().st_size for path in self.images.files()]
-            return len(sizes), sum(sizes)
-        found = self.path.stat()
-        return found.st_dev, found.st_ino, found.st_size
+        found = [path.stat() for path in self.files()]
+        places = [number for each in found[:1] for number in (each.st_dev, each.st_ino)]
+        return (*places, len(found), sum(each.st_size for each in found))
 
     def bytes(self) -> int:
         """Size of the file, or of all images together.
@@ -52,7 +64,7 @@ class Opening:
         Raises:
             OSError: It is gone.
         """
-        return self.stat()[-1]
+        return sum(path.stat().st_size for path in self.files())
 
     def sha256(self) -> str:
         """Of the file, or of all images one after the other.
@@ -60,7 +72,12 @@ class Opening:
         Raises:
             OSError: It cannot be read.
         """
-        return sha256_of(self.path) if self.images is None else images_sha256(self.images)
+        digest = hashlib.sha256()
+        for path in self.files():
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+        return digest.hexdigest()
 
 
 def find_opening(path: Path, framerate: Fraction | None = None) -> Opening:
@@ -82,9 +99,7 @@ def find_opening(path: Path, framerate: Fraction | None = None) -> Opening:
         return Opening(path)
     images = find_images(path, pattern)
     if framerate is None:
-        raise ConfigError(
-            f"{path}: images do not say how fast they are shown: give their rate, such as --framerate 24"
-        )
+        raise ConfigError(f"{path}: images do not say how fast they are shown: give their rate, such as --framerate 24")
     options = {
         "framerate": f"{framerate.numerator}/{framerate.denominator}",
         "pattern_type": "sequence",

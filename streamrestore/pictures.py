@@ -77,8 +77,23 @@ def read_pictures(info: SourceInfo, landmarks: Sequence[Landmark] = ()) -> Itera
             yield shown
 
 
-def _all_pictures(info: SourceInfo) -> Iterator[Shown]:
+def read_images(info: SourceInfo, start_pts: int) -> Iterator[Shown]:
+    """Read the pictures of numbered images from one of them on: each stands for itself.
+
+    Args:
+        info: The source.
+        start_pts: Of the first one that is wanted.
+
+    Raises:
+        SourceError, DecodeError, av.FFmpegError: As `read_pictures`.
+    """
+    return _all_pictures(info, start_pts)
+
+
+def _all_pictures(info: SourceInfo, start_pts: int | None = None) -> Iterator[Shown]:
     with open_video(info) as (container, stream):
+        if start_pts is not None:
+            container.seek(start_pts, stream=stream)
         decoder = PacketDecoder(stream)
         shown = _shown(info, decoder, _decoded(decoder, _packets(container, stream, decoder)))
         yield from _held_back(shown, stream)

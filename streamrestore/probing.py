@@ -1,10 +1,10 @@
 """Find out what a file is, before it is read through: its container, streams, formats, colour and side data."""
 
-import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +18,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamrestore.errors import DecodeError, SourceError, UnsupportedError
+from streamrestore.field_filters import FilterChain
 from streamrestore.formats import ColourTags, video_format
 from streamrestore.frame import ChromaLocation, VideoFormat
 from streamrestore.hdr import (
@@ -28,10 +29,17 @@ from streamrestore.hdr import (
     parse_mastering_display,
 )
 from streamrestore.messages import Message, MessageKind
+from streamrestore.opening import Opening, check_source
 from streamrestore.siting import tagged_chroma_location
 
 # A "video" may be a playlist: it must not make us fetch addresses.
 _PROTOCOLS = {"protocol_whitelist": "file,crypto,data"}
+
+_BUFFER_BYTES = 1 << 18
+"""Of what comes from a pipe, read at once."""
+
+_FIRST_PACKETS = 500
+"""How far to look for the first picture that can be decoded."""
 
 TAG_ERRORS = "surrogateescape"
 """How tags that are not UTF-8 are read, so that they can be written again byte for byte."""
@@ -41,6 +49,9 @@ AV_ERRORS = (av.FFmpegError, OSError, ValueError)
 
 _TEXT_ART = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 """FFmpeg draws text files as pictures; nobody who names one means that."""
+
+_NEWER_KINDS = 8
+"""Of side data that FFmpeg may know beyond those that PyAV names; 8.1 has four."""
 
 _FASTEST_RATE = 240
 """Frames a second; files that claim more have durations of one tick, not a rate."""
@@ -128,8 +139,6 @@ class SourceInfo:
     container_start: Fraction
     """Seconds at which the first stream of the file begins; ``--ss`` counts from here."""
     duration_seconds: float | None
-    interlaced: bool | None
-    """What the stream's flags say; None where they say nothing."""
     lost_side_data: tuple[str, ...]
     """What the first frame carries that the sink does not write again."""
     other_streams: tuple[StreamInfo, ...]
@@ -141,6 +150,13 @@ class SourceInfo:
     """The room a film was graded in, for every key frame."""
     riding: tuple[Riding, ...] = ()
     """What the first frame's packet carries beside the picture."""
+    opened: Opening | None = None
+    """How it is opened; None for a file by its name."""
+
+    @property
+    def opening(self) -> Opening:
+        """How it is opened, whatever it is."""
+        return self.opened or Opening(self.path)
 
     @property
     def hdr(self) -> bool:
@@ -148,11 +164,11 @@ class SourceInfo:
         return self.tags.hdr
 
 
-def probe(path: Path, stream_index: int | None = None) -> SourceInfo:
-    """Open a video file and decode its first frame, to know what it is.
+def probe(source: Path | Opening, stream_index: int | None = None) -> SourceInfo:
+    """Open a video and decode its first frame, to know what it is.
 
     Args:
-        path: A regular file, whatever its name.
+        source: A regular file, whatever its name; or how another input is opened.
         stream_index: Of the video stream that is meant; None takes the one that players would show.
 
     Raises:
@@ -160,46 +176,61 @@ def probe(path: Path, stream_index: int | None = None) -> SourceInfo:
         UnsupportedError: It has no video, or none that can be restored without loss.
         DecodeError: Its first frame cannot be decoded.
     """
-    check_source(path)
-    with open_container(path) as container:
+    if isinstance(source, Path):
+        check_source(source)
+    opening = source if isinstance(source, Opening) else Opening(source)
+    path = opening.path
+    with open_container(opening) as container:
         stream = _choose_video(container, path, stream_index)
         try:
-            first = next(container.decode(stream), None)
+            first = _first_picture(container, stream)
         except AV_ERRORS as error:
             raise DecodeError(f"{path}: the first frame cannot be decoded: {reason(error)}") from error
-        if first is None or first.pts is None:
-            raise DecodeError(f"{path}: no frame with a time could be decoded")
-        return _describe(path, container, stream, first)
+        if first is None:
+            raise DecodeError(f"{path}: no frame could be decoded")
+        return _describe(opening, container, stream, first)
 
 
-def check_source(path: Path) -> None:
-    """Find out what can be told without reading a file.
-
-    Raises:
-        SourceError: It is not there, no regular file, or empty.
-    """
-    if not os.path.exists(path):  # unlike pathlib, also for a name that is too long
-        raise SourceError(f"{path} does not exist")
-    if not path.is_file():
-        raise SourceError(f"{path} is not a regular file: name one video file")
-    if path.stat().st_size == 0:
-        raise SourceError(f"{path} is empty")
+def _first_picture(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
+    """The first that can be decoded: of damage ahead of it the reader tells."""
+    refused: av.FFmpegError | None = None
+    for packet in islice(container.demux(stream), _FIRST_PACKETS):
+        try:
+            if pictures := stream.decode(packet):
+                return pictures[0]
+        except av.FFmpegError as error:
+            refused = error
+    if refused is not None:
+        raise refused
+    return None
 
 
 @contextmanager
-def open_container(path: Path) -> Iterator[InputContainer]:
-    """Open a file for demuxing, by the `file` protocol and nothing else.
+def open_container(source: Path | Opening) -> Iterator[InputContainer]:
+    """Open an input for demuxing, by the `file` protocol or from its pipe, and by nothing else.
+
+    Args:
+        source: A file, or how another input is opened.
 
     Raises:
         SourceError: FFmpeg cannot read it.
     """
+    opening = source if isinstance(source, Opening) else Opening(source)
+    if opening.pipe is not None:
+        opening.pipe.rewind()
     try:
-        # The prefix keeps names such as "-x.mp4" or "http:x.mp4" what they are: names.
-        container = av.open(f"file:{path}", "r", container_options=_PROTOCOLS, metadata_errors=TAG_ERRORS)
+        container = av.open(
+            opening.url if opening.pipe is None else opening.pipe,
+            "r",
+            format=opening.format,
+            container_options=_PROTOCOLS | dict(opening.options),
+            metadata_errors=TAG_ERRORS,
+            buffer_size=_BUFFER_BYTES,
+        )
     except PermissionError as error:
-        raise SourceError(f"{path} cannot be read: permission denied") from error
+        raise SourceError(f"{opening} cannot be read: permission denied") from error
     except AV_ERRORS as error:
-        raise SourceError(f"{path} is not a video that can be read, or it is damaged: {reason(error)}") from error
+        raise SourceError(f"{opening} is not a video that can be read, or it is damaged: {reason(error)}") from error
     with container:
         yield container
 
@@ -230,11 +261,11 @@ def use_only(container: InputContainer, streams: Collection[Stream]) -> None:
         stream.discard = Discard.default if stream in streams else Discard.all
 
 
-def _describe(path: Path, container: InputContainer, stream: VideoStream, first: VideoFrame) -> SourceInfo:
+def _describe(opening: Opening, container: InputContainer, stream: VideoStream, first: VideoFrame) -> SourceInfo:
     if not stream.time_base:
-        raise UnsupportedError(f"{path}: the video stream has no time base")
+        raise UnsupportedError(f"{opening}: the video stream has no time base")
     tags = ColourTags(first.color_range, first.colorspace, first.color_primaries, first.color_trc)
-    side_data = cast(SideDataContainer, first.side_data)  # its stub says otherwise
+    side_data = _side_data(first)
     matrix = side_data.get(SideData.DISPLAYMATRIX)
     display_matrix = None if matrix is None else tuple(np.frombuffer(bytes(matrix), np.int32).tolist())
     display = side_data.get(SideData.MASTERING_DISPLAY_METADATA)
@@ -245,7 +276,7 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
     rate = _average_rate(stream)
     duration = _duration_seconds(container, stream)
     return SourceInfo(
-        path=path,
+        path=opening.path,
         container=container.format.name,
         stream_index=stream.index,
         codec=stream.codec_context.codec.canonical_name,
@@ -264,7 +295,6 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
         start_pts=first.pts or 0,
         container_start=_container_start(container),
         duration_seconds=duration,
-        interlaced=_interlaced(stream, first),
         lost_side_data=tuple(name for kind, name in _LOST_SIDE_DATA.items() if kind in side_data),
         other_streams=tuple(_describe_other(other) for other in container.streams if other is not stream),
         chroma_location=chroma_location,
@@ -272,7 +302,18 @@ def _describe(path: Path, container: InputContainer, stream: VideoStream, first:
         content_light=None if light is None else parse_content_light(bytes(light)),
         ambient=None if ambient is None else ambient_message(bytes(ambient)),
         riding=tuple(riding for kind, riding in _RIDING.items() if kind in side_data),
+        opened=None if opening == Opening(opening.path) else opening,
     )
+
+
+def _side_data(picture: VideoFrame) -> SideDataContainer:
+    """What comes with a picture, of the kinds that PyAV has a name for."""
+    try:
+        return cast(SideDataContainer, picture.side_data)  # its stub says otherwise
+    except ValueError:  # PyAV stumbles over kinds that are newer than it, such as the EXIF data of every TIFF
+        newer = range(len(SideData), len(SideData) + _NEWER_KINDS)
+        without = FilterChain(picture, [("sidedata", f"mode=delete:type={number}") for number in newer])
+        return cast(SideDataContainer, without.push(picture)[0].side_data)
 
 
 def _quarter_turns(display_matrix: tuple[int, ...] | None) -> int:
@@ -306,12 +347,6 @@ def _duration_seconds(container: InputContainer, stream: VideoStream) -> float |
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration else None
-
-
-def _interlaced(stream: VideoStream, first: VideoFrame) -> bool | None:
-    if first.interlaced_frame:
-        return True
-    return {0: None, 1: False}.get(stream.codec_context.field_order, True)
 
 
 def _describe_other(stream: Stream) -> StreamInfo:

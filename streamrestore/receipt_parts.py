@@ -92,10 +92,10 @@ class SourceFile(Part):
     """The input."""
 
     path: str
-    """From the receipt's folder."""
+    """From the receipt's folder; of numbered images their pattern."""
     bytes: int
     sha256: _Sha256
-    """Of the whole file."""
+    """Of the whole file; of numbered images all of them, one after the other."""
     container: str
     stream_index: int
     """Of the video stream that was restored."""
@@ -123,7 +123,7 @@ class SourceFile(Part):
             SourceError: It cannot be read.
         """
         try:
-            size, sha256 = info.path.stat().st_size, sha256_of(info.path)
+            size, sha256 = info.opening.bytes(), info.opening.sha256()
         except OSError as error:
             raise SourceError(f"{info.path} cannot be read: {error.strerror}") from error
         return cls(
@@ -211,6 +211,8 @@ class Plan(Part):
     """The source's, copied packet by packet."""
     attached_streams: tuple[int, ...]
     """Cover art that became an attached file."""
+    tags: dict[str, str]
+    """Written to the file after the source's own."""
 
     @classmethod
     def of(cls, encoding: Encoding, carry: CarryPlan, patches: PatchPlan) -> Self:
@@ -234,6 +236,7 @@ class Plan(Part):
             file_clock=carry.file_clock,
             copied_streams=carry.copied,
             attached_streams=carry.attached,
+            tags=dict(carry.tags),
         )
 
     def encoding(self) -> Encoding:
@@ -258,6 +261,7 @@ class Plan(Part):
             copied=self.copied_streams,
             attached=self.attached_streams,
             file_clock=self.file_clock,
+            tags=tuple(self.tags.items()),
         )
 
 

@@ -1,10 +1,9 @@
 """When the pictures of a video are shown, found without decoding them."""
 
-from collections.abc import Iterator
 from contextlib import suppress
 
-from streamrestore.errors import DecodeError
-from streamrestore.probing import AV_ERRORS, SourceInfo, open_container, reason, use_only
+from streamrestore.decoding import demux, open_video
+from streamrestore.probing import AV_ERRORS, SourceInfo
 from streamrestore.segments import ShownTime
 
 
@@ -20,20 +19,12 @@ def scan_times(info: SourceInfo) -> list[ShownTime]:
     Raises:
         SourceError: The file cannot be opened any more.
     """
+    if info.opening.images is not None:  # reading them through would tell no more
+        return [ShownTime(number, True) for number in range(info.opening.images.count)]
     times = list[ShownTime]()
-    with suppress(DecodeError):  # decoding will meet the same place, and say so
-        times.extend(_packets(info))
+    with suppress(*AV_ERRORS), open_video(info) as (container, stream):  # decoding will meet that place, and say so
+        for packet in demux(container, stream):
+            time = packet.dts if packet.pts is None else packet.pts
+            if time is not None and not packet.is_discard:
+                times.append(ShownTime(time, packet.is_keyframe))
     return sorted(times)
-
-
-def _packets(info: SourceInfo) -> Iterator[ShownTime]:
-    with open_container(info.path) as container:
-        stream = container.streams[info.stream_index]
-        use_only(container, [stream])
-        try:
-            for packet in container.demux(stream):
-                time = packet.dts if packet.pts is None else packet.pts
-                if packet.size and time is not None and not packet.is_discard:
-                    yield ShownTime(time, packet.is_keyframe)
-        except AV_ERRORS as error:
-            raise DecodeError(f"{info.path}: reading stopped: {reason(error)}") from error

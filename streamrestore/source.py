@@ -8,8 +8,9 @@ must find another. Nothing here computes with seconds but the choice of where to
     packets -> decoded -> timed -> of one format -> the wanted part -> copied planes
 """
 
+from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +18,11 @@ from typing import Self
 
 from streamrestore.endings import early_end
 from streamrestore.errors import ConfigError, DecodeError, SourceError
-from streamrestore.frame import Defect, Frame, OnError
+from streamrestore.field_filters import Deinterlacer
+from streamrestore.frame import Defect, FieldOrder, Frame, OnError
 from streamrestore.landmarks import Landmark, find_landmarks, plan_start
-from streamrestore.pictures import Shown, read_pictures
+from streamrestore.opening import Opening
+from streamrestore.pictures import Shown, read_images, read_pictures
 from streamrestore.planes import copy_planes
 from streamrestore.probing import AV_ERRORS, SourceInfo, probe, reason
 from streamrestore.samples import sample_layout
@@ -76,11 +79,18 @@ def plan_trim(info: SourceInfo, start_seconds: float | None, stop_seconds: float
 class Source:
     """A video file, ready to be read. Passive: one reader at a time, closed in the thread that reads."""
 
-    def __init__(self, info: SourceInfo) -> None:
+    def __init__(self, info: SourceInfo, *, deinterlace: FieldOrder | None = None) -> None:
+        """Open nothing yet.
+
+        Args:
+            info: What is known of the file.
+            deinterlace: Which field of its frames comes first, if they are to be made progressive.
+        """
         self.info = info
+        self._deinterlace = deinterlace
         self._reader: Generator[Frame] | None = None
         self._landmarks: tuple[Landmark, ...] | None = None
-        self._file = _identify(info.path)
+        self._file = _identify(info.opening)
 
     def frames(self, trim: Trim = WHOLE, *, on_error: OnError = "pass") -> Iterator[Frame]:
         """Decode the frames that are shown, in presentation order.
@@ -128,7 +138,7 @@ class Source:
         shown: Shown | None = None
         self._check_unchanged()
         try:
-            for shown in self._pictures(trim.start_pts):
+            for shown in self._progressive(self._pictures(trim.start_pts)):
                 if trim.stop_pts is not None and shown.pts >= trim.stop_pts:
                     return
                 if trim.start_pts is not None and shown.pts < trim.start_pts:
@@ -152,6 +162,10 @@ class Source:
         """Pictures from the first one on, or from one that is sure to come before ``start_pts``."""
         if start_pts is None or start_pts <= self.info.start_pts:
             return read_pictures(self.info)
+        if self.info.opening.pipe is not None:
+            return read_pictures(self.info)
+        if self.info.opening.images is not None:
+            return read_images(self.info, start_pts)
         if self._landmarks is None:
             self._landmarks = find_landmarks(self.info)
         start = plan_start(self._landmarks, start_pts)
@@ -160,32 +174,44 @@ class Source:
         passed = [landmark for landmark in self._landmarks[start:] if landmark.pts <= start_pts]
         return read_pictures(self.info, passed)
 
+    def _progressive(self, pictures: Iterator[Shown]) -> Iterator[Shown]:
+        """The pictures, deinterlaced if they are to be; each comes when its successor was read."""
+        if self._deinterlace is None:
+            yield from pictures
+            return
+        deinterlacer, waiting = Deinterlacer(self._deinterlace), deque[Shown]()
+        for shown in pictures:
+            waiting.append(shown)
+            for image in deinterlacer.push(shown.image):
+                yield replace(waiting.popleft(), image=image)
+        for image in deinterlacer.flush():
+            yield replace(waiting.popleft(), image=image)
+
     def _check_unchanged(self) -> None:
-        if _identify(self.info.path) != self._file:
+        if _identify(self.info.opening) != self._file:
             raise SourceError(
                 f"{self.info.path} was replaced, or its size changed, since it was opened: "
                 "wait until it is complete, then run the same command again"
             )
 
 
-def open_source(path: Path) -> Source:
-    """Open a video file.
+def open_source(source: Path | Opening) -> Source:
+    """Open a video.
 
     Args:
-        path: A regular file, whatever its name.
+        source: A regular file, whatever its name; or how another input is opened.
 
     Raises:
         SourceError, UnsupportedError, DecodeError: As `probe`.
     """
-    return Source(probe(path))
+    return Source(probe(source))
 
 
-def _identify(path: Path) -> tuple[int, int, int]:
+def _identify(opening: Opening) -> tuple[int, ...]:
     try:
-        found = path.stat()
+        return opening.stat()
     except OSError as error:
-        raise SourceError(f"{path} cannot be read any more: {reason(error)}") from error
-    return found.st_dev, found.st_ino, found.st_size
+        raise SourceError(f"{opening} cannot be read any more: {reason(error)}") from error
 
 
 def _refuse_trouble(info: SourceInfo, shown: Shown) -> None:

@@ -1,19 +1,25 @@
-"""Read a file through for all that lies beside its restored video: packets, covers, fonts, chapters, tags."""
+"""Find out all that a file holds beside its restored video: packets, covers, fonts, chapters, tags."""
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import lcm
 from pathlib import Path
 from typing import Literal
 
 from av.bitstream import BitStreamFilterContext
+from av.container import InputContainer
 from av.packet import Packet
 from av.stream import AttachmentStream, Discard, Disposition, Stream
 
 from streamrestore.errors import DecodeError
-from streamrestore.probing import AV_ERRORS, open_container, reason, use_only
+from streamrestore.frame import OnError
+from streamrestore.opening import Opening
+from streamrestore.packets import ALL, PacketReader, Part
+from streamrestore.probing import AV_ERRORS, open_container, reason
+from streamrestore.tags import language, stream_tags
 
 Kind = Literal["video", "audio", "subtitle", "attachment", "cover", "data"]
 
@@ -25,22 +31,21 @@ class StreamContent:
     index: int
     kind: Kind
     codec: str | None
+    language: str
+    """As tagged; ``und`` where it is not."""
     tags: dict[str, str]
+    """In one spelling for all containers, as all tags here."""
     dispositions: frozenset[str]
-    """FFmpeg's names, such as ``forced``."""
+    """FFmpeg's names, such as ``forced``; ``default`` only where another stream of the kind is not."""
     time_base: Fraction
+    """Seconds a tick of `times`."""
     rewritten: bool
     """Whether it only repeats what is carried another way: the titles of chapters, a timecode."""
     packets: int = 0
     times: "array[int]" = field(default_factory=lambda: array("q"))
-    """When each packet is shown, in ticks, as far as it says: 8 bytes a packet are kept, no more."""
+    """When each packet is shown, in ticks: 8 bytes a packet are kept, no more."""
     sha256: str = ""
     """Of all packets' payload one after the other, or of the attached file."""
-
-    @property
-    def language(self) -> str:
-        """As tagged; ``und`` where it is not."""
-        return next((value for key, value in self.tags.items() if key.lower() == "language"), "und")
 
     def __str__(self) -> str:
         """Such as ``audio stream #1``."""
@@ -54,6 +59,8 @@ class ChapterContent:
     start: Fraction
     stop: Fraction
     title: str
+    tags: dict[str, str]
+    """All but the title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +68,9 @@ class Survey:
     """What a file holds beside one video stream."""
 
     tags: dict[str, str]
-    video_tags: dict[str, str]
-    """Of that stream."""
-    video_dispositions: frozenset[str]
+    """Of the file, as found."""
+    video: StreamContent
+    """That stream, of which no packet is read."""
     video_end: Fraction | None
     """When its last frame has been shown, in seconds; None where the container does not say."""
     streams: tuple[StreamContent, ...]
@@ -71,62 +78,87 @@ class Survey:
     chapters: tuple[ChapterContent, ...]
 
 
-def survey(path: Path, video_index: int, *, start: Fraction | None = None, stop: Fraction | None = None) -> Survey:
+def survey(source: Path | Opening, video_index: int, part: Part = ALL, *, on_error: OnError = "pass") -> Survey:
     """Read a file through, but for one video stream.
 
     Args:
-        path: The file.
+        source: The file, or how another input is opened.
         video_index: Of the stream that is left out.
-        start: Packets shown before are not counted, in seconds; None counts all.
-        stop: Nor are those shown from here on. Cover art is counted whatever its time.
+        part: Which packets are counted, as `PacketReader` chooses them.
+        on_error: Whether to pass over what cannot be read.
 
     Raises:
         SourceError: It cannot be read.
         DecodeError: It stopped being readable on the way.
     """
-    with open_container(path) as container:
-        video = container.streams[video_index]
-        has_chapters = bool(container.chapters())
-        streams = {
-            stream.index: _describe(stream, video, has_chapters=has_chapters)
-            for stream in container.streams
-            if stream is not video
-        }
+    with open_container(source) as container:
+        found = survey_headers(container, video_index, part)
+        streams = {stream.index: stream for stream in found.streams}
+        wanted = [container.streams[index] for index in streams]
         try:
-            others = [stream for stream in container.streams if stream is not video and stream.type != "attachment"]
-            use_only(container, others)
-            _read(container.demux(others) if others else (), streams, start, stop)
+            _read(PacketReader(str(source), container, wanted, part, on_error=on_error), streams)
         except AV_ERRORS as error:
-            raise DecodeError(f"{path}: reading stopped: {reason(error)}") from error
-        return Survey(
-            tags=dict(container.metadata),
-            video_tags=dict(video.metadata),
-            video_dispositions=_dispositions(video),
-            video_end=_end(video),
-            streams=tuple(streams.values()),
-            chapters=tuple(
-                ChapterContent(chapter["start"] * base, chapter["end"] * base, chapter["metadata"].get("title", ""))
-                for chapter in container.chapters()
-                if (base := chapter["time_base"])
-            ),
-        )
+            raise DecodeError(f"{source}: reading stopped: {reason(error)}") from error
+    return found
 
 
-def _describe(stream: Stream, video: Stream, *, has_chapters: bool) -> StreamContent:
+def survey_headers(container: InputContainer, video_index: int, part: Part = ALL) -> Survey:
+    """What a file says of itself before its packets are read.
+
+    Args:
+        container: The file, opened.
+        video_index: Of the stream that is told apart.
+        part: Which packets would be counted.
+    """
+    video = container.streams[video_index]
+    chapters = container.chapters()
+    streams = [_describe(stream, video, part, has_chapters=bool(chapters)) for stream in container.streams]
+    _forget_needless_defaults(streams)
+    return Survey(
+        tags=dict(container.metadata),
+        video=streams.pop(video_index),
+        video_end=_end(video),
+        streams=tuple(streams),
+        chapters=tuple(
+            ChapterContent(
+                start=chapter["start"] * base,
+                stop=chapter["end"] * base,
+                title=chapter["metadata"].get("title", ""),
+                tags=stream_tags({key: text for key, text in chapter["metadata"].items() if key != "title"}),
+            )
+            for chapter in chapters
+            if (base := chapter["time_base"])
+        ),
+    )
+
+
+def _describe(stream: Stream, video: Stream, part: Part, *, has_chapters: bool) -> StreamContent:
     timecode = stream.metadata.get("timecode")
     titles = has_chapters and stream.discard == Discard.all  # so the demuxer marks those it gives as chapters
+    bounds = [bound.denominator for bound in (part.start, part.stop) if bound is not None]
     content = StreamContent(
         index=stream.index,
         kind=_kind(stream),
         codec=None if stream.codec_context is None else stream.codec_context.codec.canonical_name,
-        tags=dict(stream.metadata),
+        language=language(stream.metadata),
+        tags=stream_tags(stream.metadata),
         dispositions=_dispositions(stream),
-        time_base=stream.time_base or Fraction(1),
+        # Fine enough for packets that are moved to the beginning of the part.
+        time_base=Fraction(1, lcm((stream.time_base or Fraction(1)).denominator, *bounds)),
         rewritten=titles or (timecode is not None and timecode == video.metadata.get("timecode")),
     )
     if isinstance(stream, AttachmentStream):
         content.sha256 = hashlib.sha256(stream.data or b"").hexdigest()
     return content
+
+
+def _forget_needless_defaults(streams: Collection[StreamContent]) -> None:
+    """Where all streams of a kind are the default, as mp4 has it of any that is alone, the mark says nothing."""
+    for kind in {stream.kind for stream in streams}:
+        alike = [stream for stream in streams if stream.kind == kind]
+        if all("default" in stream.dispositions for stream in alike):
+            for stream in alike:
+                stream.dispositions -= {"default"}
 
 
 def _kind(stream: Stream) -> Kind:
@@ -152,29 +184,16 @@ def _end(video: Stream) -> Fraction | None:
     return None
 
 
-def _read(
-    packets: "Iterable[Packet[Stream]]",
-    streams: Mapping[int, StreamContent],
-    start: Fraction | None,
-    stop: Fraction | None,
-) -> None:
-    """Count, time and hash every packet of the wanted part."""
+def _read(packets: PacketReader, streams: Mapping[int, StreamContent]) -> None:
+    """Count, time and hash every packet."""
     digests = {index: hashlib.sha256() for index in streams}
     payloads: dict[int, Callable[[Packet[Stream]], bytes]] = {}
     for packet in packets:
-        if packet.size == 0:  # the mark of a stream's end
-            continue
         content = streams[packet.stream_index]
-        ticks = packet.dts if packet.pts is None else packet.pts
-        if content.kind != "cover":
-            seconds = (ticks or 0) * packet.time_base
-            if (start is not None and seconds < start) or (stop is not None and seconds >= stop):
-                continue
         if packet.stream_index not in payloads:
             payloads[packet.stream_index] = _unframed(packet.stream)
         content.packets += 1
-        if ticks is not None:
-            content.times.append(ticks)
+        content.times.append(int((packet.pts or 0) * packet.time_base / content.time_base))
         digests[packet.stream_index].update(payloads[packet.stream_index](packet))
     for index, digest in digests.items():
         if streams[index].kind != "attachment":

@@ -1,7 +1,7 @@
 """Read a finished file back and compare it with what its source had.
 
 The whole video is decoded: that it plays is proven, not assumed. All else is read packet by
-packet. What the container or the codec is known not to hold is told apart from what was lost.
+packet. What was announced to get lost is told apart from what was lost.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,11 +12,12 @@ from pathlib import Path
 from av.video.frame import VideoFrame
 
 from streamrestore.carry import CarryPlan
-from streamrestore.checks import Check, Verdict, check, compare_pictures, compare_surveys
+from streamrestore.checks import Check, Verdict, check, compare_pictures, compare_surveys, excuse
 from streamrestore.encoding import Encoding
 from streamrestore.errors import SourceError, VerificationError
 from streamrestore.frame import Stamp, planes_md5
-from streamrestore.limits import LIMITS, Limits
+from streamrestore.limits import CLOCKS, Clock
+from streamrestore.packets import Part
 from streamrestore.planes import copy_planes
 from streamrestore.probing import AV_ERRORS, SourceInfo, open_container, probe, reason, use_only
 from streamrestore.samples import sample_layout
@@ -72,25 +73,23 @@ def compare(
     Raises:
         SourceError: The source cannot be read any more.
     """
-    start, stop = (None if pts is None else pts * info.time_base for pts in (plan.trim.start_pts, plan.trim.stop_pts))
-    before = survey(info.path, info.stream_index, start=start, stop=stop)
+    before = survey(info.opening, info.stream_index, Part.of(plan.trim, info.time_base))
     try:
         found = probe(output, 0)
-        after = survey(output, found.stream_index)
+        after = survey(output, found.stream_index, on_error="fail")
     except SourceError as error:
         return Verification((check("plays", "a video that can be read", error),), ())
-    pictures = compare_frames(output, found, encoding, stamps, info.time_base, plan.shift)
+    pictures = compare_frames(found, encoding, stamps, info.time_base, plan.shift)
     checks = (
         *pictures.checks,
-        *_compare_end(stamps, info, plan, after, LIMITS[encoding.container]),
+        *_compare_end(stamps, info, plan, after, CLOCKS[encoding.container]),
         *compare_pictures(info, encoding, found),
-        *compare_surveys(before, after, info, encoding, plan),
+        *compare_surveys(before, after, info, plan),
     )
-    return Verification(checks, pictures.frames)
+    return Verification(tuple(excuse(checks, plan.losses)), pictures.frames)
 
 
 def compare_frames(
-    output: Path,
     found: SourceInfo,
     encoding: Encoding,
     stamps: Sequence[Stamp],
@@ -100,8 +99,7 @@ def compare_frames(
     """Decode a finished file's video, all of it, and compare its frames with those that were written.
 
     Args:
-        output: The file.
-        found: It, probed.
+        found: The file, probed.
         encoding: How it was written.
         stamps: Of the frames that were written, in order.
         time_base: Seconds a tick of their times.
@@ -109,11 +107,11 @@ def compare_frames(
     """
     layout = sample_layout(found.pixel_format_name)
     digests = list[str]()
-    times = _Times(found.time_base, rounded=LIMITS[encoding.container].rounds_times)
+    times = _Times(found.time_base, rounded=CLOCKS[encoding.container].rounds_times)
     marked = damaged = 0
     trouble = "to the end"
     try:
-        for number, picture in enumerate(_decode(output, found)):
+        for number, picture in enumerate(_decode(found)):
             if (picture.width, picture.height, picture.format.name) != _shape(found):
                 trouble = f"frame {number} is {picture.width}x{picture.height} {picture.format.name}"
                 break
@@ -139,8 +137,8 @@ def _shape(info: SourceInfo) -> tuple[int, int, str]:
     return info.video.width, info.video.height, info.pixel_format_name
 
 
-def _decode(output: Path, found: SourceInfo) -> Iterator[VideoFrame]:
-    with open_container(output) as container:
+def _decode(found: SourceInfo) -> Iterator[VideoFrame]:
+    with open_container(found.opening) as container:
         stream = next(video for video in container.streams.video if video.index == found.stream_index)
         use_only(container, [stream])
         stream.thread_type = "AUTO"
@@ -185,14 +183,14 @@ class _Times:
 
 
 def _compare_end(
-    stamps: Sequence[Stamp], info: SourceInfo, plan: CarryPlan, after: Survey, limits: Limits
+    stamps: Sequence[Stamp], info: SourceInfo, plan: CarryPlan, after: Survey, clock: Clock
 ) -> Iterator[Check]:
     """How long the last frame is shown, where the source says it and the container can."""
-    if not (limits.holds_end and stamps and stamps[-1].duration):
+    if not (clock.holds_end and stamps and stamps[-1].duration):
         return
     expected = (max(stamp.pts + stamp.duration for stamp in stamps) + plan.shift) * info.time_base
     # Matroska rounds the last frame's time and its duration; mp4 counts the length of a track by the file's clock.
-    near = Fraction(1, 1000 if limits.rounds_times else plan.file_clock)
+    near = Fraction(1, 1000 if clock.rounds_times else plan.file_clock)
     found = after.video_end
     yield check(
         "end of the video",

@@ -90,15 +90,24 @@ class WorkFolder:
             for leftover in self.path.glob("*.part"):
                 leftover.unlink()
 
-    def finished(self) -> dict[int, SegmentRecord]:
-        """The segments that are done, by index; a file that is not as it was recorded does not count."""
-        records = dict[int, SegmentRecord]()
+    def records(self) -> dict[int, SegmentRecord]:
+        """What is recorded, by index, without a look into the files."""
+        found = dict[int, SegmentRecord]()
         for file in sorted(self.path.glob("*.segment.json")):
             with suppress(ValidationError, OSError):
                 record = SegmentRecord.model_validate_json(file.read_bytes())
-                if not record.stamps or _is_intact(self.file_of(record.index), record):
-                    records[record.index] = record
-        return records
+                found[record.index] = record
+        return found
+
+    def finished(self) -> dict[int, SegmentRecord]:
+        """The segments that are done, by index; a file that is not as it was recorded does not count."""
+        return {index: record for index, record in self.records().items() if self._is_intact(record)}
+
+    def _is_intact(self, record: SegmentRecord) -> bool:
+        file = self.file_of(record.index)
+        with suppress(OSError):
+            return not record.stamps or (file.stat().st_size == record.bytes and sha256_of(file) == record.sha256)
+        return False
 
     def count(self) -> int:
         """How many segments are recorded, without looking into their files."""
@@ -197,7 +206,3 @@ def _leaves(facts: object, name: str = "") -> Iterator[tuple[str, object]]:
             yield from _leaves(value, f"{name}.{key}" if name else str(key))
     else:
         yield name, facts
-
-
-def _is_intact(file: Path, record: SegmentRecord) -> bool:
-    return file.stat().st_size == record.bytes and sha256_of(file) == record.sha256

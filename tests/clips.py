@@ -70,7 +70,6 @@ INFO = SourceInfo(
     start_pts=0,
     container_start=Fraction(0),
     duration_seconds=0.4,
-    interlaced=False,
     lost_side_data=(),
     other_streams=(),
 )

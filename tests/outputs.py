@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamrestore.carry import CarryPlan, plan_carry
+from streamrestore.carry import CarryPlan
+from streamrestore.carry_planning import plan_carry
 from streamrestore.encoding import Encoding, EncodingRequest, plan_encoding
 from streamrestore.frame import Stamp, planes_md5
 from streamrestore.probing import SourceInfo

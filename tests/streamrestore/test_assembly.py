@@ -18,7 +18,8 @@ from av.video.stream import VideoStream
 
 from streamrestore import assembly, carry
 from streamrestore.assembly import FinishedSegment
-from streamrestore.carry import CarryPlan, plan_carry
+from streamrestore.carry import CarryPlan
+from streamrestore.carry_planning import plan_carry
 from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding
 from streamrestore.errors import DiskFullError, OutputError, SinkError
 from streamrestore.frame import Frame

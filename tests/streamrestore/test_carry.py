@@ -8,9 +8,10 @@ from av.packet import Packet
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamrestore.carry import _move, plan_carry
+from streamrestore.carry_planning import plan_carry
 from streamrestore.encoding import EncodingRequest, plan_encoding
 from streamrestore.frame import ChromaLocation
+from streamrestore.packets import move
 from streamrestore.probing import SourceInfo, probe
 from tests.clips import make_clip
 
@@ -28,7 +29,7 @@ def test_a_shift_is_exact_whatever_the_packets_own_ticks(
 ) -> None:
     packet = Packet(b"sound")
     packet.time_base, packet.pts, packet.dts, packet.duration = base, ticks, ticks, 1
-    _move(packet, shift * video)
+    move(packet, shift * video)
     assert packet.pts is not None
     assert packet.pts * packet.time_base == ticks * base + shift * video
     assert packet.dts == packet.pts

@@ -13,7 +13,7 @@ from av.filter import Graph
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from streamrestore.carry import plan_carry
+from streamrestore.carry_planning import plan_carry
 from streamrestore.color import to_rgb
 from streamrestore.devices import Precision
 from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding

@@ -77,10 +77,11 @@ def read(path: Path, trim: Trim = WHOLE, on_error: OnError = "pass") -> list[See
 
 
 def spots(path: Path) -> list[tuple[int, int]]:
-    """(where, how long) of each video packet but the first, without which there is no format, and the last."""
+    """(where, how long) of each video packet but the first, without which there is no format, and the last few: where
+    those of a transport stream vanish, nothing says that they were there."""
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
-    return [(packet.pos, packet.size) for packet in packets[1:-1] if packet.pos is not None and packet.pos > 0]
+    return [(packet.pos, packet.size) for packet in packets[1:-4] if packet.pos is not None and packet.pos > 0]
 
 
 def flip(path: Path, target: Path, seed: int, flips: int = 6) -> Path:
@@ -99,9 +100,9 @@ def account(path: Path, frames: list[Seen]) -> int:
     """How many frames a file is said to have had, at least; more than any has where it says it was cut off."""
     with open_source(path) as source:
         words = early_end(source.info, frames[-1].pts + frames[-1].duration)
-    holes = find_holes((frame.pts, frame.duration) for frame in frames)
+    holes = find_holes([(frame.pts, frame.duration) for frame in frames])
     steps = sorted(frame.duration for frame in frames)
-    missing = sum((stop - start) // max(1, steps[len(steps) // 2]) for start, stop in holes)
+    missing = sum(round((stop - start) / max(1, steps[len(steps) // 2])) for start, stop in holes)
     return len(frames) + sum(frame.lost for frame in frames) + missing + (1_000_000 if words else 0)
 
 
@@ -241,7 +242,7 @@ def test_missing_packets_leave_a_hole(damaged: Path) -> None:
     path = remux(whole, damaged.with_suffix(".cut.ts"), lambda packets: packets[:20] + packets[24:])
     frames = read(path)
     assert len(frames) == FRAMES - 4
-    assert find_holes((frame.pts, frame.duration) for frame in frames) == [
+    assert find_holes([(frame.pts, frame.duration) for frame in frames]) == [
         (frames[19].pts + 3000, frames[19].pts + 5 * 3000)
     ]
 

@@ -69,11 +69,12 @@ def test_holes_are_found_in_a_steady_stream(lengths: list[int], duration: int) -
         [],
         [(0, 40)],
         [(tick, 0) for tick in range(0, 4000, 400)],
+        [(tick * 400 + tick % 3 * 100, 0) for tick in range(50)],
         [(tick * tick, 10) for tick in range(50)],
         [(tick, 40) for tick in range(0, 4000, 40)],
         [(tick * 100 // 3, 33) for tick in range(90)],
     ],
-    ids=["none", "one", "no durations", "variable", "steady", "rounded"],
+    ids=["none", "one", "no durations", "neither", "variable", "steady", "rounded"],
 )
 def test_no_holes_where_nothing_is_missing(times: list[tuple[int, int]]) -> None:
     assert find_holes(times) == []

@@ -65,7 +65,6 @@ def test_what_a_file_says_of_itself(tmp_path: Path) -> None:
     assert info.hdr
     assert info.sample_aspect_ratio == clip.aspect
     assert info.display_matrix == clip.display_matrix
-    assert info.interlaced is False
     assert info.duration_seconds == pytest.approx(0.4, abs=0.05)
     assert [str(stream) for stream in info.other_streams] == ["audio stream #1 (aac, deu)", "cover art stream #2 (png)"]
 
