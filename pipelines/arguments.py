@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import get_args
 
 from streamrestore.checkpoint import Task
@@ -9,6 +10,9 @@ from streamrestore.errors import ConfigError
 
 TASKS: tuple[Task, ...] = get_args(Task)
 
+_RATE = re.compile(r"\d{1,6}(\.\d{1,6}|/[1-9]\d{0,6})?")
+_SIZE = re.compile(r"(?P<width>[1-9]\d{0,4})x(?P<height>[1-9]\d{0,4})")
+_PIPE_ALIASES = {"y4m": "yuv4mpegpipe", "raw": "rawvideo", "mkv": "matroska", "ts": "mpegts"}
 _CLOCK = re.compile(r"(?:(?:(?P<hours>\d+):)?(?P<minutes>\d+):)?(?P<seconds>\d+(?:\.\d+)?|\.\d+)")
 
 
@@ -58,6 +62,47 @@ def parse_time(option: str, text: str | None) -> float | None:
     if match is None:
         raise ConfigError(f"{option} {text!r} is no time: give seconds, or HH:MM:SS.mmm")
     return int(match["hours"] or 0) * 3600 + int(match["minutes"] or 0) * 60 + float(match["seconds"])
+
+
+def parse_rate(text: str | None) -> Fraction | None:
+    """``24``, ``23.976`` or ``24000/1001`` pictures a second, exactly as it is written.
+
+    Raises:
+        ConfigError: It is no rate.
+    """
+    if text is None:
+        return None
+    if _RATE.fullmatch(text) is None or not (rate := Fraction(text)):
+        raise ConfigError(f"--framerate {text!r} is no rate: give pictures a second, such as 24 or 24000/1001")
+    return rate
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """``1920x1080`` to (height, width).
+
+    Raises:
+        ConfigError: It is no size.
+    """
+    if text is None:
+        return None
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"--video-size {text!r} is no size: give WIDTHxHEIGHT in pixels, such as 1920x1080")
+    return int(match["height"]), int(match["width"])
+
+
+def parse_pipe_format(option: str, text: str | None, allowed: Sequence[str]) -> str | None:
+    """FFmpeg's name of what a pipe holds; ``y4m`` and ``raw`` are short for two of them.
+
+    Raises:
+        ConfigError: It is none of those that are allowed.
+    """
+    if text is None:
+        return None
+    name = _PIPE_ALIASES.get(text.lower(), text.lower())
+    if name not in allowed:
+        raise ConfigError(f"{option} {text!r} is no format for pipes: give one of {', '.join(allowed)}")
+    return name
 
 
 def parse_patch(text: str) -> int | None:

@@ -92,11 +92,14 @@ def streamrestore(
 
 @app.command()
 def restore(
-    inputs: Annotated[list[Path] | None, typer.Argument(help="Video files, or folders of them.")] = None,
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Video files, folders of them, numbered images such as shots/f_%06d.dpx, or - for a pipe."),
+    ] = None,
     more_inputs: Annotated[list[Path] | None, typer.Option("-i", "--input", help="A further input.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="File, or folder for several inputs. Default: INPUT.TASK.EXT beside it."),
+        typer.Option("-o", "--output", help="File, folder, images as out/f_%06d.png, or -. Default: INPUT.TASK.EXT."),
     ] = None,
     task: Annotated[
         list[str] | None,
@@ -133,6 +136,24 @@ def restore(
     encoder_options: Annotated[
         list[str] | None, typer.Option("-e", "--encoder-option", metavar="KEY=VALUE", help="Any option of the encoder.")
     ] = None,
+    preserve: Annotated[
+        bool, typer.Option("--preserve", help="A master for an archive: lossless FFV1 with checksums, in .mkv.")
+    ] = False,
+    pipe_format: Annotated[
+        str | None, typer.Option("-f", "--format", help="Of pipes: yuv4mpegpipe, rawvideo, nut, matroska, mpegts.")
+    ] = None,
+    input_format: Annotated[
+        str | None, typer.Option("--input-format", help="What standard input holds, if it is not the same as -f.")
+    ] = None,
+    framerate: Annotated[
+        str | None, typer.Option("--framerate", metavar="RATE", help="Of images and raw pipes: 24 or 24000/1001.")
+    ] = None,
+    video_size: Annotated[
+        str | None, typer.Option("--video-size", metavar="WxH", help="Of raw video on standard input.")
+    ] = None,
+    input_pix_fmt: Annotated[
+        str | None, typer.Option("--input-pix-fmt", help="Of raw video on standard input.")
+    ] = None,
     start: Annotated[
         str | None, typer.Option("--ss", "-ss", metavar="TIME", help="Begin there: seconds or HH:MM:SS.mmm.")
     ] = None,
@@ -165,14 +186,24 @@ def restore(
 
     Several inputs go one after the other through the same warm workers.
     """
-    from pipelines.arguments import parse_encoder_options, parse_patch, parse_tasks, parse_time, weights_per_task
+    from pipelines.arguments import (
+        parse_encoder_options,
+        parse_patch,
+        parse_rate,
+        parse_size,
+        parse_tasks,
+        parse_time,
+        weights_per_task,
+    )
     from pipelines.outputs import plan_items
-    from pipelines.planning import FileOptions, Network
+    from pipelines.pipe import plan_pipes, take_stdout
+    from pipelines.planning import FileOptions, Network, PipeOutput
     from pipelines.progress import make_reporter
     from pipelines.restore import PoolOptions, restore_files, start_pool
     from pipelines.signals import stop_on_signals
     from streamrestore.devices import choose_devices, choose_precision, find_devices
     from streamrestore.encoding import EncodingRequest
+    from streamrestore.opening import InputRequest
     from streamrestore.weights import find_weights
 
     if overwrite and never_overwrite:
@@ -180,6 +211,8 @@ def restore(
     _set_up_logging(verbose=verbose)
     tasks = parse_tasks(",".join(task or []))
     items = plan_items([*(inputs or []), *(more_inputs or [])], output, tasks)
+    comes, goes = plan_pipes(items, pipe_format, input_format)
+    pipe = None if goes is None else PipeOutput(goes, take_stdout())
     models = tuple(map(find_weights, tasks, weights_per_task(tasks, weights or [])))
     choice = choose_devices(devices, find_devices())
     chosen_precision, why = choose_precision(precision, choice)
@@ -194,7 +227,11 @@ def restore(
     options = FileOptions(
         network=network,
         patch=parse_patch(patch),
-        encoding=EncodingRequest(codec, crf, preset, pix_fmt, parse_encoder_options(encoder_options or [])),
+        encoding=EncodingRequest(
+            codec, crf, preset, pix_fmt, parse_encoder_options(encoder_options or []), preservation=preserve
+        ),
+        input=InputRequest(parse_rate(framerate), comes, parse_size(video_size), input_pix_fmt),
+        pipe=pipe,
         start_seconds=parse_time("--ss", start),
         stop_seconds=parse_time("--to", stop),
         deinterlace=deinterlace is not None,

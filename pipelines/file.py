@@ -9,19 +9,20 @@ from itertools import chain
 from pathlib import Path
 
 from pipelines.engine import FrameEngine, Progress
-from pipelines.outputs import hold_partial
+from pipelines.partial import commit, hold_partial, waiting_receipt
 from pipelines.planning import FileJob, shrink
-from pipelines.progress import Finished, Reporter
+from pipelines.progress import Finished, Reporter, StopAware
 from pipelines.receipts import describe_damage, issue_receipt
+from pipelines.signals import stopping_at_once
 from streamrestore.assembly import FinishedSegment, assemble
-from streamrestore.encoder import writing_to
-from streamrestore.errors import DeviceMemoryError, StreamRestoreError
-from streamrestore.receipt import receipt_path, write_receipt
+from streamrestore.errors import DeviceMemoryError, DiskFullError, OutputError, StreamRestoreError
+from streamrestore.image_output import assemble_images, image_numbers, verify_images
+from streamrestore.receipt import Receipt, write_receipt
 from streamrestore.segments import Segment
 from streamrestore.sink import open_sink
 from streamrestore.source import Trim
 from streamrestore.verification import verify
-from streamrestore.work_folder import OtherJob, SegmentRecord, WorkFolder, sync
+from streamrestore.work_folder import OtherJob, SegmentRecord, WorkFolder
 from workers import RestorerPool, plan_window
 
 
@@ -51,13 +52,17 @@ def _restore(job: FileJob, pool: RestorerPool, reporter: Reporter, stop: threadi
     if job.options.restart:
         folder.sweep()
     folder.open()
-    done = folder.finished()
+    done = dict[int, SegmentRecord]()
     try:
+        with stopping_at_once(stop):
+            done = folder.finished()
         _begin(job, folder, done, reporter)
         progress = _restore_segments(job, folder, done, pool, reporter, stop)
-        warnings = _finish(job, folder, partial, started)
-    except StreamRestoreError:
+        warnings = _finish(job, folder, partial, started, stop)
+    except (StreamRestoreError, KeyboardInterrupt) as error:
         _tell_what_is_kept(job, folder, reporter)
+        if isinstance(error, DiskFullError):
+            _tell_what_is_needed(job, folder, reporter)
         raise
     for warning in warnings:
         reporter.note(f"{job.output}: {warning}")
@@ -66,23 +71,39 @@ def _restore(job: FileJob, pool: RestorerPool, reporter: Reporter, stop: threadi
     return Finished(job.info.path, job.output, progress, sum(len(record.stamps) for record in done.values()))
 
 
-def _finish(job: FileJob, folder: WorkFolder, partial: Path, started: datetime) -> tuple[str, ...]:
+def _finish(
+    job: FileJob, folder: WorkFolder, partial: Path, started: datetime, stop: threading.Event
+) -> tuple[str, ...]:
     """Join the segments, compare the result with the source, write the receipt, give it its name; what to warn of."""
+    with stopping_at_once(stop):
+        receipt, warnings = _join(job, folder, partial, started)
+    write_receipt(waiting_receipt(partial, job.output), receipt)
+    commit(partial, job.output)
+    return warnings
+
+
+def _join(job: FileJob, folder: WorkFolder, partial: Path, started: datetime) -> tuple[Receipt, tuple[str, ...]]:
     found = folder.records()
-    records = [found[segment.index] for segment in job.segments]
+    records = [found[segment.index] for segment in job.segments if segment.index in found]
+    if len(records) < len(job.segments):
+        raise OutputError(
+            f"{folder.path}: finished segments are gone from there: is the folder still there? "
+            "The same command makes them again"
+        )
     stamps = [stamp for record in records for stamp in record.stamps]
     segments = [
         FinishedSegment(folder.file_of(record.index), record.stamps, record.order)
         for record in records
         if record.stamps
     ]
-    assemble(partial, job.info, job.encoding, job.carry, segments)
-    verification = verify(partial, job.info, job.encoding, job.carry, stamps)
+    if job.encoding.container == "image2":
+        assemble_images(partial, image_numbers(job.info, stamps), segments)
+        verification = verify_images(partial, job.info, job.encoding, job.carry, stamps)
+    else:
+        assemble(partial, job.info, job.encoding, job.carry, segments)
+        verification = verify(partial, job.info, job.encoding, job.carry, stamps)
     warnings = describe_damage(job.info, stamps, whole=job.trim.stop_pts is None)
-    receipt = issue_receipt(job, records, verification, started, warnings, partial)
-    write_receipt(receipt_path(job.output), receipt)
-    _commit(partial, job.output)
-    return warnings
+    return issue_receipt(job, records, verification, started, warnings, partial), warnings
 
 
 def _begin(job: FileJob, folder: WorkFolder, done: dict[int, SegmentRecord], reporter: Reporter) -> None:
@@ -120,6 +141,15 @@ def _tell_what_is_kept(job: FileJob, folder: WorkFolder, reporter: Reporter) -> 
     )
 
 
+def _tell_what_is_needed(job: FileJob, folder: WorkFolder, reporter: Reporter) -> None:
+    if sizes := [record.bytes for record in folder.records().values()]:
+        whole = sum(sizes) / len(sizes) * len(job.segments) / 1e6
+        reporter.note(
+            f"{job.info.path}: still to be written are about {whole - sum(sizes) / 1e6:.1f} MB of segments to "
+            f"{folder.path.parent.parent}, and then {whole:.1f} MB and all that is copied to {job.output.parent}"
+        )
+
+
 def _restore_segments(
     job: FileJob,
     folder: WorkFolder,
@@ -144,22 +174,7 @@ def _restore_segments(
         frames = chain.from_iterable(
             job.source.frames(part, on_error=job.options.on_error) for part in _stretches(pending)
         )
-        return engine.run(frames, sink, stop=stop, report=_Report(reporter, stop))
-
-
-class _Report:
-    """Passes progress on, and says once that a stop request was heard."""
-
-    def __init__(self, reporter: Reporter, stop: threading.Event) -> None:
-        self._reporter = reporter
-        self._stop = stop
-        self._told = False
-
-    def __call__(self, progress: Progress) -> None:
-        self._reporter.update(progress)
-        if self._stop.is_set() and not self._told:
-            self._told = True
-            self._reporter.note("stopping after the frames in flight; Ctrl-C again stops at once")
+        return engine.run(frames, sink, stop=stop, report=StopAware(reporter, stop))
 
 
 def _stretches(segments: list[Segment]) -> list[Trim]:
@@ -183,11 +198,3 @@ def _expected_frames(job: FileJob) -> int | None:
     if info.duration_seconds is None or info.average_rate is None:
         return None
     return round((min(stop or info.duration_seconds, info.duration_seconds) - (start or 0)) * info.average_rate)
-
-
-def _commit(partial: Path, output: Path) -> None:
-    """Make the output appear under its name, complete and on the disk."""
-    with writing_to(output):
-        sync(partial)
-        partial.replace(output)
-        sync(output.parent)

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from pipelines.outputs import Item, check_output, default_output
+from pipelines.partial import landing_place
+from streamrestore.bare_carry import BARE, plan_bare_carry
 from streamrestore.carry import CarryPlan
 from streamrestore.carry_planning import plan_carry
 from streamrestore.checkpoint import Model, Task
@@ -17,8 +19,10 @@ from streamrestore.errors import ConfigError, DeviceMemoryError, PatchSizeError,
 from streamrestore.flops import flops_per_pixel
 from streamrestore.frame import OnError
 from streamrestore.identity import FileIdentity, describe_environment, identify_file, key_of
+from streamrestore.image_output import result_bytes
 from streamrestore.interlacing import FieldPlan, detect_scan, plan_fields
 from streamrestore.mprnet import Stages
+from streamrestore.opening import UNSAID, InputRequest, find_opening
 from streamrestore.patches import PatchPlan, plan_patches
 from streamrestore.probing import SourceInfo, probe
 from streamrestore.receipt import read_receipt, receipt_path
@@ -75,6 +79,15 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class PipeOutput:
+    """Standard output, handed to the video alone."""
+
+    format: str
+    """What it is to hold: one of `PIPES`."""
+    descriptor: int
+
+
+@dataclass(frozen=True, slots=True)
 class FileOptions:
     """What was asked for, the same for every file of a run."""
 
@@ -86,6 +99,9 @@ class FileOptions:
     stop_seconds: float | None = None
     deinterlace: bool = False
     """Make interlaced video progressive, rather than restore it field by field."""
+    input: InputRequest = UNSAID
+    pipe: PipeOutput | None = None
+    """Standard output, where that is the output."""
     on_error: OnError = "pass"
     overwrite: bool = False
     restart: bool = False
@@ -103,6 +119,7 @@ class FileOptions:
             "encoding": asdict(self.encoding),
             "part": [self.start_seconds, self.stop_seconds],
             "deinterlace": self.deinterlace,
+            "framerate": self.input.framerate,
         }
 
 
@@ -154,7 +171,8 @@ class FileJob:
     def work_root(self) -> Path:
         """The folder of this output's work folders."""
         if self.options.work_dir is None:
-            return self.output.with_name(f"{self.output.name}.work")
+            place = landing_place(self.output)
+            return place.with_name(f"{place.name}.work")
         # Outputs of one name in different folders must not meet there.
         return self.options.work_dir / f"{self.output.name}.{key_of({'output': self.output.resolve()})[:8]}"
 
@@ -167,7 +185,8 @@ def prepare_file(item: Item, options: FileOptions) -> FileJob:
         SourceError: The input cannot be read, or not be restored without loss.
         OutputError: The output exists, cannot be written, or cannot hold what the input has.
     """
-    info = probe(item.source)
+    opening = find_opening(item.source, options.input)
+    info = probe(opening)
     fields = plan_fields(info, detect_scan(info), deinterlace=options.deinterlace)
     info = replace(info, video=fields.video)
     trim = plan_trim(info, options.start_seconds, options.stop_seconds)
@@ -179,7 +198,7 @@ def prepare_file(item: Item, options: FileOptions) -> FileJob:
     suffix = item.output.suffix if item.output else None
     encoding = plan_encoding(info, options.encoding, suffix, field_order=fields.flags)
     output = item.output or default_output(item.source, options.network.tasks, encoding.suffix, item.folder)
-    identity = identify_file(item.source)
+    identity = identify_file(opening)
     done = not (options.overwrite or options.restart) and _is_done(output, request_key(identity, options))
     check_output(item.source, output, overwrite=options.overwrite or done)
     check_encoder(info, encoding)
@@ -191,13 +210,25 @@ def prepare_file(item: Item, options: FileOptions) -> FileJob:
         options=options,
         trim=trim,
         encoding=encoding,
-        carry=plan_carry(info, encoding, trim, restoration=options.network.words()),
-        patches=_plan_patches(info, options.network, options.patch),
+        carry=plan_job_carry(info, encoding, trim, options),
+        patches=plan_job_patches(info, options.network, options.patch),
         segments=(),
         done=done,
     )
     log.info("%s: %s into %s", item.source, _describe_encoder(encoding), encoding.container)
     return _with_segments(job)
+
+
+def plan_job_carry(info: SourceInfo, encoding: Encoding, trim: Trim, options: FileOptions) -> CarryPlan:
+    """What goes along with restored video, where anything can.
+
+    Raises:
+        OutputError: The container cannot hold an audio, subtitle, font or further video stream.
+        SourceError: The source cannot be read any more.
+    """
+    if encoding.container in BARE:
+        return plan_bare_carry(info, encoding, trim)
+    return plan_carry(info, encoding, trim, on_error=options.on_error, restoration=options.network.words())
 
 
 def request_key(identity: FileIdentity, options: FileOptions) -> str:
@@ -209,7 +240,7 @@ def _is_done(output: Path, key: str) -> bool:
     """Whether an output is there whose receipt says that it answers the same request."""
     try:
         receipt = read_receipt(receipt_path(output))
-        return receipt.key == key and receipt.output.bytes == output.stat().st_size
+        return receipt.key == key and receipt.output.bytes == result_bytes(output)
     except (SourceError, OSError):
         return False
 
@@ -219,7 +250,7 @@ def shrink(job: FileJob, error: DeviceMemoryError) -> FileJob:
     if job.options.patch is not None:
         raise error
     try:
-        patches = _plan_patches(job.info, job.options.network, max(job.patches.patch) // 2)
+        patches = plan_job_patches(job.info, job.options.network, max(job.patches.patch) // 2)
     except PatchSizeError:
         raise error from None
     if patches.patch == job.patches.patch:
@@ -246,7 +277,17 @@ def _with_segments(job: FileJob) -> FileJob:
     return replace(job, segments=segments)
 
 
-def _plan_patches(info: SourceInfo, network: Network, patch: int | None) -> PatchPlan:
+def plan_job_patches(info: SourceInfo, network: Network, patch: int | None) -> PatchPlan:
+    """How the frames of a video are cut for a network.
+
+    Args:
+        info: The video, with its fields decided.
+        network: What restores them.
+        patch: Side of the largest patch in pixels; None decides.
+
+    Raises:
+        PatchSizeError: No patches of that size cover them.
+    """
     return plan_patches(
         info.video.picture.upright_size,
         crop=network.crop,

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,6 +62,22 @@ class Reporter(Protocol):
     def note(self, message: str) -> None:
         """Something the user should know: a warning, or a stop on its way."""
         ...
+
+
+class StopAware:
+    """Passes progress on, and says once that a stop request was heard."""
+
+    def __init__(self, reporter: Reporter, stop: threading.Event) -> None:
+        self._reporter = reporter
+        self._stop = stop
+        self._told = False
+
+    def __call__(self, progress: Progress) -> None:
+        """Take in where the video stands."""
+        self._reporter.update(progress)
+        if self._stop.is_set() and not self._told:
+            self._told = True
+            self._reporter.note("stopping after the frames in flight; Ctrl-C again stops at once")
 
 
 def describe_progress(progress: Progress) -> str:

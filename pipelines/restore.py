@@ -1,5 +1,6 @@
 """Several files, one after the other, through one warm pool."""
 
+import glob
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -12,12 +13,14 @@ from pathlib import Path
 from pipelines.exit_codes import ExitCode, exit_code
 from pipelines.file import restore_file
 from pipelines.outputs import Item
-from pipelines.planning import FileOptions, Network, prepare_file
-from pipelines.progress import Reporter
-from pipelines.signals import StopRequest, take_signals_back
+from pipelines.pipe import PipeJob, prepare_pipe, restore_pipe
+from pipelines.planning import FileJob, FileOptions, Network, prepare_file
+from pipelines.progress import Finished, Reporter
+from pipelines.signals import StopRequest, stopping_at_once, take_signals_back
 from streamrestore.devices import CPU_THREADS, DeviceChoice, default_workers
 from streamrestore.errors import ConfigError, StoppedError, StreamRestoreError, WorkerStartError
-from streamrestore.opening import check_source
+from streamrestore.opening import PIPE, find_opening
+from streamrestore.receipt import receipt_path
 from streamrestore.restorer import Restorer, RestorerSettings
 from workers import RestorerPool, open_pool
 
@@ -92,28 +95,45 @@ def restore_files(
     taken = {os.path.realpath(item.source) for item in items}
     with ExitStack() as cleanup:
         pool: RestorerPool | None = None
+
+        def workers() -> RestorerPool:
+            nonlocal pool
+            if pool is None:
+                pool = start()
+                cleanup.callback(pool.close)
+            return pool
+
         for item in items:
             try:
-                check_source(item.source)
-                if pool is None:
-                    pool = start()
-                    cleanup.callback(pool.close)
-                job = prepare_file(item, options)
-                _take(job.output, taken)
-                if job.done:
+                if item.source != PIPE:
+                    find_opening(item.source, options.input)
+                if not _may_be_done(item):
+                    workers()  # which get ready while this process looks at the input
+                if item.piped:
+                    job: FileJob | PipeJob = prepare_pipe(item, options, request.event)
+                else:
+                    with stopping_at_once(request.event):
+                        job = prepare_file(item, options)
+                if job.output != PIPE:
+                    _take(job.output, taken)
+                if isinstance(job, FileJob) and job.done:
                     reporter.note(f"{job.output} is done already, as its receipt says; -y makes it again")
                     codes.append(ExitCode.DONE)
                     continue
+            except (StoppedError, KeyboardInterrupt):
+                reporter.fail(item.source, "stopped before its restoration began")
+                return request.code
             except StreamRestoreError as error:
                 reporter.fail(item.source, str(error))
                 codes.append(exit_code(error))
                 continue
             try:
-                _await_workers(pool, request.event)
-                reporter.finish(restore_file(job, pool, reporter, request.event))
+                _await_workers(workers(), request.event)
+                reporter.finish(_restore(job, workers(), reporter, request.event))
                 codes.append(ExitCode.DONE)
-            except StoppedError:
-                reporter.fail(item.source, f"stopped before {job.output} was done")
+            except (StoppedError, KeyboardInterrupt):
+                hint = "; the same command finishes it" if isinstance(job, FileJob) else ""
+                reporter.fail(item.source, f"stopped before {job.output} was done{hint}")
                 return request.code
             except (WorkerStartError, ConfigError):
                 raise
@@ -125,6 +145,20 @@ def restore_files(
     if len(codes) == 1:
         return codes[0]
     return ExitCode.DONE if set(codes) == {ExitCode.DONE} else ExitCode.SOME_FAILED
+
+
+def _may_be_done(item: Item) -> bool:
+    """Whether a receipt lies where the output will: perhaps there is nothing to start workers for."""
+    if item.output is not None:
+        return receipt_path(item.output).exists()
+    folder = item.folder or item.source.parent
+    return any(folder.glob(f"{glob.escape(item.source.stem)}.*.receipt.json"))
+
+
+def _restore(job: FileJob | PipeJob, pool: RestorerPool, reporter: Reporter, stop: threading.Event) -> Finished:
+    if isinstance(job, PipeJob):
+        return restore_pipe(job, pool, reporter, stop)
+    return restore_file(job, pool, reporter, stop)
 
 
 def _take(output: Path, taken: set[str]) -> None:

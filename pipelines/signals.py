@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from pipelines.exit_codes import ExitCode
+from streamrestore.errors import StoppedError
 
 
 @dataclass(slots=True)
@@ -27,6 +28,38 @@ def take_signals_back() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.getsignal(number))
+
+
+@contextmanager
+def stopping_at_once(stop: threading.Event) -> Iterator[None]:
+    """While open, the signal that sets ``stop`` also ends, by its error, whatever the main thread is doing.
+
+    For long work that another run can do again from its beginning, such as joining segments. In
+    any other thread, which no signal reaches, only a request that came before is heard.
+
+    Raises:
+        StoppedError: The user asked to stop, now or before.
+    """
+    if stop.is_set():
+        raise StoppedError("stopped before it was done")
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+        raise StoppedError("stopped before it was done")
+
+    try:
+        for number in before:
+            signal.signal(number, on_signal)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

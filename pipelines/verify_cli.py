@@ -17,6 +17,7 @@ from streamrestore.errors import ConfigError, SourceError
 
 if TYPE_CHECKING:
     from streamrestore.checks import Check
+    from streamrestore.opening import Opening
     from streamrestore.receipt import Receipt
 
 
@@ -39,9 +40,9 @@ def verify_command(
         raise ConfigError("no file was given; try: streamrestore verify OUTPUT")
     receipt = read_receipt(receipt_path(output))
     original = receipt.source.file(output) if source is None else source
-    if source is not None and not source.is_file():
+    compared = _find_source(original, receipt)
+    if source is not None and compared is None:
         raise SourceError(f"{source} is no file: name the video that {output} was made of, or leave --source out")
-    compared = original if original.is_file() else None
     checks = list(_check(output, receipt, compared))
     failed = [check for check in checks if check.verdict is Verdict.MISMATCH]
     if as_json:
@@ -58,29 +59,45 @@ def verify_command(
         raise typer.Exit(ExitCode.VERIFICATION)
 
 
-def _check(output: Path, receipt: "Receipt", source: Path | None) -> "Iterator[Check]":
+def _find_source(path: Path, receipt: "Receipt") -> "Opening | None":
+    """What an output was made of, if it is still there."""
+    from streamrestore.opening import InputRequest, find_opening
+
+    rate = 1 / receipt.time_base() if receipt.source.container == "image2" else None
+    try:
+        return find_opening(path, InputRequest(framerate=rate))
+    except SourceError:
+        return None
+
+
+def _check(output: Path, receipt: "Receipt", source: "Opening | None") -> "Iterator[Check]":
     """Everything that can be compared.
 
     Raises:
         SourceError: The output or the source cannot be read at all.
     """
     from streamrestore.checks import Verdict, check
+    from streamrestore.image_output import compare_images, result_bytes, result_sha256
     from streamrestore.opening import check_source
+    from streamrestore.places import image_pattern
     from streamrestore.probing import probe
     from streamrestore.verification import Verification, compare, compare_frames
-    from streamrestore.work_folder import sha256_of
 
-    check_source(output)
-    yield check("bytes of the output", receipt.output.bytes, output.stat().st_size)
-    yield check("SHA-256 of the output", receipt.output.sha256, sha256_of(output))
+    is_images = image_pattern(output) is not None
+    if not is_images:
+        check_source(output)
+    yield check("bytes of the output", receipt.output.bytes, result_bytes(output))
+    yield check("SHA-256 of the output", receipt.output.sha256, result_sha256(output))
     plan, stamps = receipt.plan, receipt.stamps()
     encoding, carry = plan.encoding(), plan.carry()
     is_source = False
     if source is not None:
-        same = check("SHA-256 of the source", receipt.source.sha256, sha256_of(source))
+        same = check("SHA-256 of the source", receipt.source.sha256, source.sha256())
         is_source = same.verdict is Verdict.OK
         yield same
-    if source is not None and is_source:
+    if is_images:
+        verification = compare_images(output, (receipt.source.height, receipt.source.width), encoding, stamps)
+    elif source is not None and is_source:
         verification = compare(output, probe(source, receipt.source.stream_index), encoding, carry, stamps)
     else:
         try:

@@ -85,7 +85,7 @@ def assemble(
             output.close()
         finally:
             close_quietly(output)
-        if info.sample_aspect_ratio is not None and _muxer_loses_aspect(encoding):
+        if info.sample_aspect_ratio is not None and muxer_loses_aspect(encoding):
             write_aspect(path, info.sample_aspect_ratio)
 
 
@@ -124,8 +124,12 @@ class _Riders:
         return fuller
 
 
-def _muxer_loses_aspect(encoding: Encoding) -> bool:
-    """Whether FFmpeg leaves out the pixel aspect ratio, where the codec has no place of its own for it."""
+def muxer_loses_aspect(encoding: Encoding) -> bool:
+    """Whether FFmpeg leaves out the pixel aspect ratio, where the codec has no place of its own for it.
+
+    Args:
+        encoding: How the video is written.
+    """
     return encoding.container in ("matroska", "webm") and encoding.codec not in ("h264", "hevc")
 
 

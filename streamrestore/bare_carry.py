@@ -28,8 +28,9 @@ def plan_bare_carry(info: SourceInfo, encoding: Encoding, trim: Trim = WHOLE) ->
     beside += [f"the tags ({', '.join(tags)})"] if tags else []
     beside += ["the chapters"] if chapters else []
     beside += ["the rotation"] if info.display_matrix is not None else []
-    beside += ["the pixel aspect ratio"] if info.sample_aspect_ratio not in (None, 1) else []
-    beside += [lost for lost in info.lost_side_data]
+    if encoding.container == "rawvideo" and info.sample_aspect_ratio not in (None, 1):
+        beside.append(f"the pixel aspect ratio {info.sample_aspect_ratio}")
+    beside += list(info.lost_side_data)
     beside += [riding.name for riding in info.riding]
     beside += ["the HDR10 metadata"] if info.mastering_display or info.content_light else []
     losses = tuple(

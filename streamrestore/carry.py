@@ -17,7 +17,7 @@ from streamrestore.limits import Loss
 from streamrestore.packets import PacketReader, Part, move
 from streamrestore.probing import SourceInfo, open_container, use_only
 from streamrestore.source import WHOLE, Trim
-from streamrestore.tags import lasting_file_tags, lasting_stream_tags
+from streamrestore.tags import COUNTS, OF_ENCODER, cover_tags, lasting_file_tags, lasting_stream_tags
 
 if TYPE_CHECKING:
     from av.container.core import Chapter  # exists only for type checkers
@@ -126,8 +126,8 @@ def add_streams(
     for index in plan.copied:
         stream = source.streams[index]
         target = output.add_stream_from_template(stream, opaque=True)
-        tags = lasting_stream_tags(stream.metadata, output.format.name, new_packets=plan.trim != WHOLE)
-        target.metadata.update(tags)
+        stale = () if plan.trim == WHOLE else COUNTS
+        target.metadata.update(lasting_stream_tags(stream.metadata, output.format.name, stale=stale))
         target.disposition = stream.disposition
         if stream.type != "attachment":  # those are in the header already
             targets[index] = target
@@ -143,7 +143,8 @@ def add_streams(
 
 def copy_video_tags(stream: Stream, target: Stream) -> None:
     """Give the restored stream the tags and the disposition of its source."""
-    target.metadata.update(lasting_stream_tags(stream.metadata, target.container.format.name, new_packets=True))
+    stale = (*COUNTS, *OF_ENCODER)
+    target.metadata.update(lasting_stream_tags(stream.metadata, target.container.format.name, stale=stale))
     target.disposition = stream.disposition
 
 
@@ -169,4 +170,5 @@ def _attach_cover(info: SourceInfo, index: int, output: OutputContainer) -> None
             return
         kind = stream.codec_context.codec.canonical_name.replace("mjpeg", "jpeg")
         name = stream.metadata.get("filename", f"cover.{kind.replace('jpeg', 'jpg')}")
-        output.add_attachment(name, stream.metadata.get("mimetype", f"image/{kind}"), bytes(picture))
+        target = output.add_attachment(name, stream.metadata.get("mimetype", f"image/{kind}"), bytes(picture))
+        target.metadata.update(cover_tags(stream.metadata))

@@ -19,9 +19,6 @@ from streamrestore.tags import file_tags
 _NEAR = Fraction(1, 1000)
 """Seconds by which a chapter may move: containers count them by clocks of their own."""
 
-_IMPLIED = frozenset({"default", "captions", "descriptions"})
-"""Marks that FFmpeg's muxers and demuxers add where others, or none, are set."""
-
 
 class Verdict(StrEnum):
     """How a comparison came out."""
@@ -210,7 +207,7 @@ def _compare_marks(name: str, ours: StreamContent, theirs: StreamContent) -> Ite
     yield check(f"{name}: language", ours.language, theirs.language, lost=[ours.language])
     yield _compare_tags(f"{name}: tags", ours.tags, theirs.tags)
     if ours.kind not in ("attachment", "cover"):
-        lost, added = ours.dispositions - theirs.dispositions, theirs.dispositions - ours.dispositions - _IMPLIED
+        lost, added = ours.dispositions - theirs.dispositions, theirs.dispositions - ours.dispositions - {"default"}
         yield check(
             f"{name}: dispositions",
             ", ".join(sorted(ours.dispositions)) or "none",

@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamrestore.errors import SourceError
-from streamrestore.probing import SourceInfo, open_container, use_only
+from streamrestore.probing import SourceInfo, open_container, picture_decoder, use_only
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"  # only generic in PyAV's stubs
 
@@ -89,8 +89,7 @@ class PacketDecoder:
         Args:
             stream: Of an open container; not decoded from yet.
         """
-        self._stream = stream
-        context = stream.codec_context
+        self._decoder = context = picture_decoder(stream)
         self._codec = context.codec.canonical_name
         # Not as many threads as there are cores: how a decoder conceals damage then depends on which
         # thread is ahead. H.264, HEVC, MPEG-4, VP9 and others gave other pictures each time.
@@ -117,7 +116,7 @@ class PacketDecoder:
         if packet is not None:
             self._expect(packet)
         try:
-            images = self._stream.decode(packet)
+            images = self._decoder.decode(packet)
         except av.FFmpegError:
             self._refuse(packet)
             images = []

@@ -144,7 +144,12 @@ ENCODERS = {
         refuses=frozenset({"yuv420p", "yuv422p", "yuv440p", "yuv444p", "yuv410p", "yuv411p"}),
     ),
     "dpx": Encoder("dpx", alpha=True, only_for="images"),
-    "rawvideo": Encoder("rawvideo", alpha=True, only_for="pipes", interlaced={order: {} for order in FieldOrder}),
+    "rawvideo": Encoder(
+        "rawvideo",
+        alpha=True,
+        only_for="pipes",
+        interlaced={FieldOrder.TOP: _TOP, FieldOrder.BOTTOM: _BOTTOM},
+    ),
     "h264_nvenc": _nvenc("h264", 19, even=True),
     "hevc_nvenc": _nvenc("hevc", 21, even=True),
     "av1_nvenc": _nvenc("av1", 24, (0, 63)),

@@ -126,7 +126,7 @@ def plan_encoding(
         codec_tag="hvc1" if codec == "hevc" and place.container in ("mp4", "mov") else None,
         pixels=pixels,
         frame_format=taken,
-        options=_options(name, info, request, field_order),
+        options=_options(name, info, pixels, request, field_order),
         field_order=field_order,
         notes=tuple(_notes(info, request, name, pixels, place)),
     )
@@ -179,6 +179,10 @@ def _notes(info: SourceInfo, request: EncodingRequest, name: str, pixels: PixelF
     elif pixels != info.video.pixels:
         why = "as asked" if request.pixel_format_name else f"since {place.suffix} has no {info.video.pixels.depth} bits"
         yield f"converted from {info.video.pixels.name} to {pixels.name}, {why}"
+    if info.opening.images is not None:
+        yield "what the images say beside their pixels (headers, EXIF, timecodes) is left out"
+    elif place.container == "image2":
+        yield "images hold no times: whoever shows them must know the rate"
     if place.container in ("yuv4mpegpipe", "rawvideo"):
         size = f"-video_size {info.video.width}x{info.video.height} -pixel_format {pixels.name}"
         yield (
@@ -250,14 +254,12 @@ def _choose_encoder(
 
 
 def _options(
-    name: str, info: SourceInfo, request: EncodingRequest, field_order: FieldOrder | None
+    name: str, info: SourceInfo, pixels: PixelFormat, request: EncodingRequest, field_order: FieldOrder | None
 ) -> tuple[tuple[str, str], ...]:
     encoder = ENCODERS[name]
     options = encoder.options | (_PRESERVATION if request.preservation else {})
-    if name == "libx264" and "avx512f" in cpu_flags():
-        # x264's AVX-512 code gives other bytes from run to run where the width is no multiple
-        # of 128; without it all x86 CPUs give the same ones, and as fast.
-        options["x264-params"] = "asm=avx2"
+    if name == "libx264" and (params := ":".join(_steady_x264(pixels))):
+        options["x264-params"] = params
     if encoder.quality_key is not None:
         low, high = encoder.quality_range
         quality = encoder.quality if request.crf is None else request.crf
@@ -284,15 +286,26 @@ def _options(
     return tuple(sorted(options.items()))
 
 
+def _steady_x264(pixels: PixelFormat) -> Iterator[str]:
+    """Parameters without which x264 gives other bytes from run to run."""
+    if "avx512f" in cpu_flags():
+        # Its AVX-512 code does where the width is no multiple of 128; without it all x86 CPUs
+        # give the same bytes, and as fast.
+        yield "asm=avx2"
+    if pixels.depth > 8:
+        # With four threads one run in ten does, in 4:2:0 as in 4:2:2; 8 bits never did.
+        yield "threads=1"
+
+
 def _picture_marks(name: str, info: SourceInfo) -> dict[str, str]:
     """Options by which the output says of its picture what the source says."""
     marks = dict[str, str]()
     if writes_static_hdr(name):
         marks |= static_hdr_options(name, info.mastering_display, info.content_light)
     location = info.video.chroma_location
-    # The codecs written here mean the left where they say nothing; MPEG-1 and JPEG, as sources, mean the centre.
-    if info.chroma_location is not None or (
-        info.video.pixels.chroma_shift == (1, 1) and location is not ChromaLocation.LEFT
-    ):
+    # The codecs written here mean the left where they say nothing, a pipe of yuv4mpegpipe means the centre, and so
+    # do MPEG-1 and JPEG as sources.
+    unlike_silence = location is not ChromaLocation.LEFT or name == "rawvideo"
+    if info.chroma_location is not None or (info.video.pixels.chroma_shift == (1, 1) and unlike_silence):
         marks["chroma_sample_location"] = str(location)
     return marks

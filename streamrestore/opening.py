@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -48,6 +48,17 @@ class Opening:
         elif self.pipe is None:
             yield self.path
 
+    def beginning(self, count: int) -> bytes:
+        """The first bytes; of a pipe, of those that were read.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        if self.pipe is not None:
+            return self.pipe.beginning(count)
+        with next(self.files()).open("rb") as file:
+            return file.read(count)
+
     def stat(self) -> tuple[int, ...]:
         """What is another where the input was replaced, or grew.
 
@@ -72,41 +83,106 @@ class Opening:
         Raises:
             OSError: It cannot be read.
         """
-        digest = hashlib.sha256()
-        for path in self.files():
-            with path.open("rb") as file:
-                while chunk := file.read(_CHUNK_BYTES):
-                    digest.update(chunk)
-        return digest.hexdigest()
+        return files_sha256(self.files())
 
 
-def find_opening(path: Path, framerate: Fraction | None = None) -> Opening:
+@dataclass(frozen=True, slots=True)
+class InputRequest:
+    """What the user says of inputs that do not say it themselves."""
+
+    framerate: Fraction | None = None
+    """Pictures a second, of images and of raw video."""
+    format: str | None = None
+    """FFmpeg's name of what a pipe holds; None has FFmpeg find out."""
+    size: tuple[int, int] | None = None
+    """(height, width) of raw video, in pixels."""
+    pixel_format_name: str | None = None
+    """Of raw video."""
+
+
+UNSAID = InputRequest()
+"""For inputs that say all themselves."""
+
+
+def find_opening(path: Path, request: InputRequest = UNSAID) -> Opening:
     """Find out how a named input is opened, without reading it.
 
     Args:
         path: A regular file, whatever its name, or a pattern such as ``frame_%06d.dpx``.
-        framerate: Images a second.
+        request: Says how fast images are shown.
 
     Raises:
-        ConfigError: Images come without a rate, or a video with one.
+        ConfigError: Images come without a rate, or something is said of a video that it says itself.
         SourceError: There is no such file, it is no regular one or empty; or images are missing.
     """
+    _check_raw(request)
+    rate = request.framerate
     pattern = None if os.path.exists(path) else parse_pattern(path)
     if pattern is None:
         check_source(path)
-        if framerate is not None:
-            raise ConfigError(f"{path} says itself how fast it is shown: leave --framerate out, it is for images")
+        if rate is not None:
+            raise ConfigError(
+                f"{path} says itself how fast it is shown: leave --framerate out; it is for images and raw pipes"
+            )
         return Opening(path)
     images = find_images(path, pattern)
-    if framerate is None:
-        raise ConfigError(f"{path}: images do not say how fast they are shown: give their rate, such as --framerate 24")
+    if rate is None:
+        raise ConfigError(f"{path}: images do not say how fast they are shown: give their rate, as in --framerate 24")
     options = {
-        "framerate": f"{framerate.numerator}/{framerate.denominator}",
+        "framerate": f"{rate.numerator}/{rate.denominator}",
         "pattern_type": "sequence",
         "start_number": str(images.first),
         "start_number_range": "1",
     }
     return Opening(path, "image2", tuple(options.items()), images)
+
+
+def pipe_opening(pipe: ReplayedPipe, request: InputRequest) -> Opening:
+    """How standard input is opened.
+
+    Args:
+        pipe: It.
+        request: What it holds; nothing need be said but of raw video.
+
+    Raises:
+        ConfigError: Too little is said of raw video, or too much of another.
+    """
+    rate, size, pixels = request.framerate, request.size, request.pixel_format_name
+    if request.format != "rawvideo":
+        _check_raw(request)
+        if rate is not None:
+            raise ConfigError("--framerate is for images and for -f rawvideo: other pipes say it themselves")
+        return Opening(PIPE, request.format, pipe=pipe)
+    if rate is None or size is None or pixels is None:
+        raise ConfigError(
+            "raw video says nothing of itself: give --video-size, --input-pix-fmt and --framerate, "
+            "such as 1920x1080, yuv420p and 25"
+        )
+    options = {
+        "framerate": f"{rate.numerator}/{rate.denominator}",
+        "pixel_format": pixels,
+        "video_size": f"{size[1]}x{size[0]}",
+    }
+    return Opening(PIPE, "rawvideo", tuple(options.items()), pipe=pipe)
+
+
+def _check_raw(request: InputRequest) -> None:
+    if request.size is not None or request.pixel_format_name is not None:
+        raise ConfigError("--video-size and --input-pix-fmt are for -f rawvideo from standard input only")
+
+
+def files_sha256(files: Iterable[Path]) -> str:
+    """Of files, one after the other.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def check_source(path: Path) -> None:

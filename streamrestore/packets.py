@@ -18,6 +18,9 @@ from streamrestore.probing import AV_ERRORS, reason, use_only
 if TYPE_CHECKING:
     from streamrestore.source import Trim
 
+_DAMAGE = (av.InvalidDataError, av.error.BlockingIOError, av.error.MemoryError, av.error.PatchWelcomeError)
+"""What demuxers say of damage: lengths that ask for all memory, packets that must be tried again."""
+
 _UNREADABLE_IN_A_ROW = 8
 """Places that the demuxer may fail to read, one after the other, until the file counts as ended."""
 
@@ -138,7 +141,7 @@ class PacketReader:
                 return
             except IndexError:
                 return  # all were read: PyAV stumbles at the end where damage made FFmpeg see one more stream
-            except av.InvalidDataError as error:
+            except _DAMAGE as error:
                 if self._on_error == "fail":
                     raise DecodeError(
                         f"{self._name}: reading stopped: {reason(error)}; get an undamaged copy, or restore "

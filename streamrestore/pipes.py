@@ -76,6 +76,11 @@ class ReplayedPipe:
         self._position += len(data)
         return data
 
+    def beginning(self, count: int) -> bytes:
+        """As much of what was kept, from the first byte on."""
+        self._kept.seek(0)
+        return self._kept.read(count)
+
     def release(self) -> None:
         """Give back what was kept; may be called twice."""
         self._kept.close()

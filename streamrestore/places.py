@@ -1,9 +1,11 @@
 """Where restored video goes: which containers there are, what each holds, and which one is kept."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from streamrestore.encoders import Encoder
 from streamrestore.errors import ConfigError
+from streamrestore.image_sequence import Pattern, parse_pattern
 from streamrestore.probing import SourceInfo
 
 HELD = {
@@ -36,6 +38,11 @@ PIPES = ("yuv4mpegpipe", "rawvideo", "nut", "matroska", "mpegts")
 
 _SUFFIX_OF_INPUT = {"matroska,webm": ".mkv", "mpegts": ".ts", "mov,mp4,m4a,3gp,3g2,mj2": ".mp4"}
 """For inputs whose name says nothing; others become ``.mkv``."""
+
+
+def image_pattern(output: Path) -> Pattern | None:
+    """The pattern of an output that is numbered images; None if it is a file."""
+    return parse_pattern(output) if output.suffix.lower() in IMAGES else None
 
 
 @dataclass(frozen=True, slots=True)

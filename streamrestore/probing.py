@@ -10,13 +10,17 @@ from typing import cast
 
 import av
 import numpy as np
+from av.codec import CodecContext
+from av.codec.codec import UnknownCodecError
 from av.container import InputContainer
 from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideData
 from av.stream import Discard, Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from streamrestore.ebml import LONGEST_HEADER
 from streamrestore.errors import DecodeError, SourceError, UnsupportedError
 from streamrestore.field_filters import FilterChain
 from streamrestore.formats import ColourTags, video_format
@@ -30,7 +34,7 @@ from streamrestore.hdr import (
 )
 from streamrestore.messages import Message, MessageKind
 from streamrestore.opening import Opening, check_source
-from streamrestore.siting import tagged_chroma_location
+from streamrestore.siting import matroska_chroma_location, tagged_chroma_location, y4m_chroma_location
 
 # A "video" may be a playlist: it must not make us fetch addresses.
 _PROTOCOLS = {"protocol_whitelist": "file,crypto,data"}
@@ -49,6 +53,14 @@ AV_ERRORS = (av.FFmpegError, OSError, ValueError)
 
 _TEXT_ART = frozenset({"tty", "bin", "xbin", "adf", "idf"})
 """FFmpeg draws text files as pictures; nobody who names one means that."""
+
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""FFmpeg's own drop the second picture of a WebM packet, which is the alpha."""
+
+_UNREAD_ALPHA = "the alpha channel, which no decoder here reads,"
+
+_Y4M_HEADER_BYTES = 256
+"""The longest that FFmpeg reads."""
 
 _NEWER_KINDS = 8
 """Of side data that FFmpeg may know beyond those that PyAV names; 8.1 has four."""
@@ -194,15 +206,34 @@ def probe(source: Path | Opening, stream_index: int | None = None) -> SourceInfo
 def _first_picture(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
     """The first that can be decoded: of damage ahead of it the reader tells."""
     refused: av.FFmpegError | None = None
+    decoder = picture_decoder(stream)
     for packet in islice(container.demux(stream), _FIRST_PACKETS):
         try:
-            if pictures := stream.decode(packet):
+            if pictures := decoder.decode(packet):
                 return pictures[0]
         except av.FFmpegError as error:
             refused = error
     if refused is not None:
         raise refused
     return None
+
+
+def picture_decoder(stream: VideoStream) -> VideoCodecContext:
+    """The decoder of a stream's pictures: its own, or where that drops their alpha one that does not.
+
+    Args:
+        stream: Of an open container.
+    """
+    own = stream.codec_context
+    if stream.metadata.get("alpha_mode") != "1" or own.codec.canonical_name not in _ALPHA_DECODERS:
+        return own
+    try:
+        decoder = CodecContext.create(_ALPHA_DECODERS[own.codec.canonical_name], "r")
+    except UnknownCodecError:
+        return own
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.extradata, decoder.width, decoder.height = own.extradata, own.width, own.height
+    return decoder
 
 
 @contextmanager
@@ -272,7 +303,7 @@ def _describe(opening: Opening, container: InputContainer, stream: VideoStream, 
     light = side_data.get(SideData.CONTENT_LIGHT_LEVEL)
     ambient = side_data.get(SideData.AMBIENT_VIEWING_ENVIRONMENT)
     video = video_format(first.width, first.height, first.format.name, tags, stream.codec_context.codec.canonical_name)
-    chroma_location = tagged_chroma_location(stream) if video.pixels.chroma_shift == (1, 1) else None
+    chroma_location = _chroma_location(opening, container, stream) if video.pixels.chroma_shift == (1, 1) else None
     rate = _average_rate(stream)
     duration = _duration_seconds(container, stream)
     return SourceInfo(
@@ -295,7 +326,10 @@ def _describe(opening: Opening, container: InputContainer, stream: VideoStream, 
         start_pts=first.pts or 0,
         container_start=_container_start(container),
         duration_seconds=duration,
-        lost_side_data=tuple(name for kind, name in _LOST_SIDE_DATA.items() if kind in side_data),
+        lost_side_data=(
+            *(name for kind, name in _LOST_SIDE_DATA.items() if kind in side_data),
+            *([_UNREAD_ALPHA] if stream.metadata.get("alpha_mode") == "1" and not video.pixels.alpha else []),
+        ),
         other_streams=tuple(_describe_other(other) for other in container.streams if other is not stream),
         chroma_location=chroma_location,
         mastering_display=None if display is None else parse_mastering_display(bytes(display)),
@@ -314,6 +348,16 @@ def _side_data(picture: VideoFrame) -> SideDataContainer:
         newer = range(len(SideData), len(SideData) + _NEWER_KINDS)
         without = FilterChain(picture, [("sidedata", f"mode=delete:type={number}") for number in newer])
         return cast(SideDataContainer, without.push(picture)[0].side_data)
+
+
+def _chroma_location(opening: Opening, container: InputContainer, stream: VideoStream) -> ChromaLocation | None:
+    """As the container says it, or the codec's headers, which win."""
+    if container.format.name == "yuv4mpegpipe":
+        return y4m_chroma_location(opening.beginning(_Y4M_HEADER_BYTES))
+    tagged = tagged_chroma_location(stream)
+    if tagged is None and container.format.name.startswith("matroska"):
+        return matroska_chroma_location(opening.beginning(LONGEST_HEADER), stream.index)
+    return tagged
 
 
 def _quarter_turns(display_matrix: tuple[int, ...] | None) -> int:

@@ -21,11 +21,13 @@ from streamrestore.errors import SourceError
 from streamrestore.formats import colour_guesses
 from streamrestore.frame import Defect, FieldOrder, Stamp
 from streamrestore.identity import code_sha256
+from streamrestore.image_output import result_bytes, result_sha256
+from streamrestore.limits import Loss
 from streamrestore.patches import PatchPlan
 from streamrestore.probing import SourceInfo
 from streamrestore.samples import pixel_format
 from streamrestore.source import Trim
-from streamrestore.work_folder import SegmentRecord, sha256_of
+from streamrestore.work_folder import SegmentRecord
 
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Ratio = Annotated[str, Field(pattern=r"^\d+/\d+$")]
@@ -147,7 +149,7 @@ class SourceFile(Part):
 
 
 class OutputFile(Part):
-    """The result."""
+    """The result; of numbered images all of them, one after the other."""
 
     name: str
     bytes: int
@@ -165,7 +167,7 @@ class OutputFile(Part):
             OutputError: It cannot be read.
         """
         with writing_to(path):
-            return cls(name=_text(name), bytes=path.stat().st_size, sha256=sha256_of(path))
+            return cls(name=_text(name), bytes=result_bytes(path), sha256=result_sha256(path))
 
 
 class WeightsUsed(Part):
@@ -213,6 +215,8 @@ class Plan(Part):
     """Cover art that became an attached file."""
     tags: dict[str, str]
     """Written to the file after the source's own."""
+    losses: tuple[Loss, ...]
+    """What was announced to get lost; nothing else is excused when the output is compared with its source."""
 
     @classmethod
     def of(cls, encoding: Encoding, carry: CarryPlan, patches: PatchPlan) -> Self:
@@ -237,6 +241,7 @@ class Plan(Part):
             copied_streams=carry.copied,
             attached_streams=carry.attached,
             tags=dict(carry.tags),
+            losses=carry.losses,
         )
 
     def encoding(self) -> Encoding:
@@ -262,6 +267,7 @@ class Plan(Part):
             attached=self.attached_streams,
             file_clock=self.file_clock,
             tags=tuple(self.tags.items()),
+            losses=self.losses,
         )
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from streamrestore.encoding import Encoding
@@ -61,7 +61,8 @@ class SegmentSink:
         """Close and remove the segment that is being written; may be called twice."""
         self._stack.close()
         if self._left:
-            self._part().unlink(missing_ok=True)
+            with suppress(OSError):  # the next run removes it; what went wrong before matters more
+                self._part().unlink()
 
     def _part(self) -> Path:
         return self._folder.file_of(self._left[0].index).with_suffix(".part")

@@ -15,13 +15,14 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from streamrestore.assembly import muxer_options
+from streamrestore.assembly import muxer_loses_aspect, muxer_options
 from streamrestore.bare_carry import BARE
 from streamrestore.carry import Carrier, CarryPlan, copy_video_tags
 from streamrestore.encoder import ASSUMED_RATE, FrameEncoder, add_video, stream_options, writing_to
 from streamrestore.encoding import Encoding
 from streamrestore.errors import SinkError
 from streamrestore.frame import Planes, Stamp
+from streamrestore.matroska_aspect import write_aspect
 from streamrestore.pipes import PipeWriter
 from streamrestore.probing import TAG_ERRORS, SourceInfo, open_container
 from streamrestore.segment_file import close_quietly
@@ -121,6 +122,20 @@ class StreamSink:
         self._output.mux(packet)
 
 
+class _AspectWriter:
+    """A pipe of yuv4mpegpipe that says its pixel aspect ratio: FFmpeg asks a field for it that PyAV cannot set."""
+
+    def __init__(self, pipe: PipeWriter, aspect: Fraction) -> None:
+        self._pipe = pipe
+        self._said = f" A{aspect.numerator}:{aspect.denominator} ".encode()
+        self._begun = False
+
+    def write(self, data: bytes) -> int:
+        self._pipe.write(data if self._begun else data.replace(b" A0:0 ", self._said, 1))
+        self._begun = True
+        return len(data)
+
+
 @contextmanager
 def open_stream_sink(
     target: Path | PipeWriter, info: SourceInfo, encoding: Encoding, plan: CarryPlan
@@ -146,7 +161,7 @@ def open_stream_sink(
     with open_container(info.opening) as source:
         with writing_to(name):
             output = av.open(
-                f"file:{target}" if isinstance(target, Path) else target,
+                _file(target, info, encoding),
                 "w",
                 format=encoding.container,
                 container_options=muxer_options(encoding, plan) | stream_options(encoding.container),
@@ -167,5 +182,17 @@ def open_stream_sink(
             sink = StreamSink(name, output, stream, info, encoding, plan, carrier)
             yield sink
             sink.finish()
+            if isinstance(target, Path) and info.sample_aspect_ratio is not None and muxer_loses_aspect(encoding):
+                with writing_to(name):
+                    write_aspect(target, info.sample_aspect_ratio)
         finally:
             close_quietly(output)
+
+
+def _file(target: Path | PipeWriter, info: SourceInfo, encoding: Encoding) -> str | PipeWriter | _AspectWriter:
+    """What PyAV opens."""
+    if isinstance(target, Path):
+        return f"file:{target}"
+    if encoding.container == "yuv4mpegpipe" and info.sample_aspect_ratio is not None:
+        return _AspectWriter(target, info.sample_aspect_ratio)
+    return target

@@ -19,7 +19,7 @@ from streamrestore.frame import OnError
 from streamrestore.opening import Opening
 from streamrestore.packets import ALL, PacketReader, Part
 from streamrestore.probing import AV_ERRORS, open_container, reason
-from streamrestore.tags import language, stream_tags
+from streamrestore.tags import cover_tags, file_tags, language, stream_tags
 
 Kind = Literal["video", "audio", "subtitle", "attachment", "cover", "data"]
 
@@ -31,6 +31,7 @@ class StreamContent:
     index: int
     kind: Kind
     codec: str | None
+    """FFmpeg's name; one for all layers of MPEG audio."""
     language: str
     """As tagged; ``und`` where it is not."""
     tags: dict[str, str]
@@ -113,7 +114,7 @@ def survey_headers(container: InputContainer, video_index: int, part: Part = ALL
     video = container.streams[video_index]
     chapters = container.chapters()
     streams = [_describe(stream, video, part, has_chapters=bool(chapters)) for stream in container.streams]
-    _forget_needless_defaults(streams)
+    _forget_repetitions(streams, container.metadata)
     return Survey(
         tags=dict(container.metadata),
         video=streams.pop(video_index),
@@ -139,9 +140,9 @@ def _describe(stream: Stream, video: Stream, part: Part, *, has_chapters: bool) 
     content = StreamContent(
         index=stream.index,
         kind=_kind(stream),
-        codec=None if stream.codec_context is None else stream.codec_context.codec.canonical_name,
+        codec=_codec(stream),
         language=language(stream.metadata),
-        tags=stream_tags(stream.metadata),
+        tags=cover_tags(stream.metadata) if _kind(stream) == "cover" else stream_tags(stream.metadata),
         dispositions=_dispositions(stream),
         # Fine enough for packets that are moved to the beginning of the part.
         time_base=Fraction(1, lcm((stream.time_base or Fraction(1)).denominator, *bounds)),
@@ -152,11 +153,15 @@ def _describe(stream: Stream, video: Stream, part: Part, *, has_chapters: bool) 
     return content
 
 
-def _forget_needless_defaults(streams: Collection[StreamContent]) -> None:
-    """Where all streams of a kind are the default, as mp4 has it of any that is alone, the mark says nothing."""
+def _forget_repetitions(streams: Collection[StreamContent], tags: Mapping[str, str]) -> None:
+    """Take away what streams say of themselves that says nothing."""
+    made = file_tags(tags).get("creation_time")
+    for stream in streams:
+        if stream.tags.get("creation_time") == made:
+            stream.tags.pop("creation_time", None)
     for kind in {stream.kind for stream in streams}:
         alike = [stream for stream in streams if stream.kind == kind]
-        if all("default" in stream.dispositions for stream in alike):
+        if all("default" in stream.dispositions for stream in alike):  # as mp4 has it of any that is alone
             for stream in alike:
                 stream.dispositions -= {"default"}
 
@@ -170,8 +175,18 @@ def _kind(stream: Stream) -> Kind:
     return "data"
 
 
+def _codec(stream: Stream) -> str | None:
+    codec = None if stream.codec_context is None else stream.codec_context.codec.canonical_name
+    # Which layer of MPEG audio it is, mp4 leaves to the packets.
+    return "mp3" if codec in ("mp1", "mp2") else codec
+
+
 def _dispositions(stream: Stream) -> frozenset[str]:
-    return frozenset(mark.name for mark in stream.disposition if mark.name)
+    marks = {mark.name for mark in stream.disposition if mark.name}
+    # Some demuxers say it twice.
+    marks -= {"captions"} if "hearing_impaired" in marks else set()
+    marks -= {"descriptions"} if "visual_impaired" in marks else set()
+    return frozenset(marks)
 
 
 def _end(video: Stream) -> Fraction | None:
@@ -202,7 +217,7 @@ def _read(packets: PacketReader, streams: Mapping[int, StreamContent]) -> None:
 
 def _unframed(stream: Stream) -> "Callable[[Packet[Stream]], bytes]":
     """What gives a packet's payload without what containers add or take away: ADTS headers, start codes, headers."""
-    codec = None if stream.codec_context is None else stream.codec_context.codec.canonical_name
+    codec = _codec(stream)
     if codec == "aac":
         return _without_adts
     if codec in ("h264", "hevc"):

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from datetime import datetime
 
 _OF_OLD_FILE = ("encoder", "major_brand", "minor_version", "compatible_brands")
-_OF_OLD_PACKETS = ("duration", "bps", "number_of_frames", "number_of_bytes", "_statistics_")
-"""Matroska's own counts. Compared in lower case and by their beginning, like the others here."""
-_OF_MUXERS = ("encoder", "handler_name", "vendor_id", "language")
+COUNTS = ("duration", "bps", "number_of_frames", "number_of_bytes", "_statistics_")
+"""Tags in which Matroska counts packets; in lower case and by their beginning, like the others here."""
+OF_ENCODER = ("encoder", "alpha_mode")
+"""Tags that say how packets were encoded."""
+_OF_MUXERS = ("handler_name", "vendor_id", "language")
 """What muxers say for themselves; the language is looked at on its own."""
 
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
@@ -28,15 +30,15 @@ def lasting_file_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return _without(tags, _OF_OLD_FILE)
 
 
-def lasting_stream_tags(tags: Mapping[str, str], container: str, *, new_packets: bool) -> dict[str, str]:
+def lasting_stream_tags(tags: Mapping[str, str], container: str, *, stale: tuple[str, ...] = ()) -> dict[str, str]:
     """The tags of a stream that hold for its copy, as its new container takes them.
 
     Args:
         tags: Of the source's stream.
         container: FFmpeg's name of the muxer.
-        new_packets: Whether the copy's packets are not those of the source, or not all.
+        stale: Which do not hold: `COUNTS`, `OF_ENCODER`.
     """
-    kept = _without(tags, ("encoder", *_OF_OLD_PACKETS) if new_packets else ())
+    kept = _without(tags, stale)
     if "name" in kept and "title" not in kept:  # what mp4 and mov read back as one, but write as the other
         kept["title"] = kept.pop("name")
     if container == "mov" and (code := language(tags)) in _QUICKTIME:
@@ -51,10 +53,15 @@ def file_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 def stream_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """What a stream's tags say beside its language, in one spelling for all containers."""
-    spelled = _spelled(_without(tags, (*_OF_MUXERS, *_OF_OLD_PACKETS)))
+    spelled = _spelled(_without(tags, (*_OF_MUXERS, *OF_ENCODER, *COUNTS)))
     if "name" in spelled:
         spelled.setdefault("title", spelled.pop("name"))
     return spelled
+
+
+def cover_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """What the tags of cover art say beside what kind of file it is, in one spelling for all containers."""
+    return _without(stream_tags(tags), ("filename", "mimetype"))
 
 
 def language(tags: Mapping[str, str]) -> str:

@@ -166,9 +166,14 @@ def write_synced(path: Path, content: bytes) -> None:
         OSError: It cannot be written.
     """
     part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    sync(part)
-    part.replace(path)
+    try:
+        part.write_bytes(content)
+        sync(part)
+        part.replace(path)
+    except OSError:
+        with suppress(OSError):
+            part.unlink()
+        raise
     sync(path.parent)
 
 

@@ -16,7 +16,7 @@ from typing import Self
 ZYGOTE = """
 import json, os, sys
 from pipelines.cli import main
-import pipelines.restore, streamrestore.weights
+import pipelines.restore, streamrestore.weights, torch._dynamo
 for line in sys.stdin:
     arguments, log, before = json.loads(line)
     child = os.fork()
@@ -68,7 +68,7 @@ class Run:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             assert time.monotonic() < deadline, self.said()
-            assert not _is_over(self.pid), self.said()
+            assert "Z" not in _states(self.pid), self.said()
             time.sleep(0.002)
 
     @contextmanager
@@ -76,8 +76,15 @@ class Run:
         """Wait until something is so, and hold the run still meanwhile."""
         self.await_that(condition)
         self.send(signal.SIGSTOP)
-        yield
-        self.send(signal.SIGCONT)
+        self.await_that(lambda: _states(self.pid) == {"T"})
+        try:
+            yield
+        finally:
+            self.send(signal.SIGCONT)
+
+    @property
+    def is_over(self) -> bool:
+        return self._ended is not None
 
     def wait(self) -> Ended:
         if self._ended is None:
@@ -96,6 +103,7 @@ class Driver:
             prefix: A command that runs the command after it somewhere else, such as ``unshare -m``.
         """
         self._log = log
+        self._last: Run | None = None
         self._errors = log.with_suffix(".errors").open("wb")
         self._process = subprocess.Popen(
             [*prefix, sys.executable, "-c", ZYGOTE],
@@ -113,11 +121,13 @@ class Driver:
 
     def start(self, *arguments: str | Path, before: str = "") -> Run:
         """Start the command; ``before`` is code that is run first, in the same process."""
+        self._end_last()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([[*map(str, arguments)], str(self._log), before]) + "\n")
         self._process.stdin.flush()
-        return Run(int(self._process.stdout.readline()), self._log, self._process.stdout)
+        self._last = Run(int(self._process.stdout.readline()), self._log, self._process.stdout)
+        return self._last
 
     def run(self, *arguments: str | Path, before: str = "") -> Ended:
         return self.start(*arguments, before=before).wait()
@@ -126,15 +136,24 @@ class Driver:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end_last()
         self._process.communicate()  # the end of its input ends it
         self._errors.close()
 
+    def _end_last(self) -> None:
+        """A test that failed may have left its run behind."""
+        if self._last is not None and not self._last.is_over:
+            self._last.send(signal.SIGKILL)
+            self._last.wait()
 
-def _is_over(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
+
+def _states(pid: int) -> set[str]:
+    """What a process's threads are doing, as ``ps`` names it; one that is over is a zombie."""
+    states = set[str]()
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+            states.add(stat.read_text().rpartition(")")[2].split()[0])
+    return states or {"Z"}
 
 
 def without_roots_rights() -> list[str]:

@@ -69,11 +69,15 @@ def test_a_file_is_restored_beside_the_input(run: Run, tiny: Path, tmp_path: Pat
     assert f"{tmp_path / 'clip.derain.mp4'}: 12 frames" in out
     assert "is the bottleneck: decode" in out
     assert times(tmp_path / "clip.derain.mp4") == times(source)
-    code, _, err = restore(run, tiny, source)
+    for again in ([], ["-n"]):
+        code, _, err = restore(run, tiny, source, *again)
+        assert code == 0
+        assert "is done already, as its receipt says" in err
+    code, _, err = restore(run, tiny, source, "--strength", "0.5")
     assert code == 4
     assert "exists; overwrite it with -y" in err
-    assert restore(run, tiny, source, "-y")[0] == 0
-    assert restore(run, tiny, source, "-n")[0] == 4
+    assert restore(run, tiny, source, "--strength", "0.5", "-n")[0] == 4
+    assert restore(run, tiny, source, "--strength", "0.5", "-y")[0] == 0
 
 
 def test_ffmpeg_habits_work(run: Run, tiny: Path, tmp_path: Path) -> None:
@@ -170,7 +174,9 @@ def test_of_several_inputs_the_good_ones_are_done(run: Run, tiny: Path, tmp_path
     (tmp_path / "bad.mp4").write_text("no video")
     code, _, err = restore(run, tiny, tmp_path, "-o", tmp_path / "out/")
     assert code == 6
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.derain.mp4", "second.derain.mkv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"{name}{suffix}" for name in ("good.derain.mp4", "second.derain.mkv") for suffix in ("", ".receipt.json")
+    ]
     assert "bad.mp4" in err
     assert times(tmp_path / "out" / "good.derain.mp4") == times(good)
     assert times(tmp_path / "out" / "second.derain.mkv") == times(silent)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.outputs import Item, check_output, default_output, hold_partial, partial_path, plan_items
+from pipelines.outputs import Item, check_output, default_output, plan_items
 from streamrestore.errors import ConfigError, OutputError, SourceError
 
 
@@ -13,7 +13,6 @@ def test_default_names_say_what_was_done() -> None:
     assert default_output(Path("a/clip.avi"), ["denoise", "deblur"], ".mkv", Path("out")) == Path(
         "out/clip.denoise-deblur.mkv"
     )
-    assert partial_path(Path("a/b.mkv")) == Path("a/b.mkv.partial")
 
 
 def test_a_folder_stands_for_its_videos_without_earlier_results(tmp_path: Path) -> None:
@@ -30,8 +29,6 @@ def test_an_input_named_twice_is_restored_once(tmp_path: Path) -> None:
     file.touch()
     assert plan_items([file, tmp_path, file], None, ["derain"]) == (Item(file, None),)
     assert plan_items([tmp_path / "." / ".." / tmp_path.name / "a.mp4", file], None, ["derain"])[1:] == ()
-    with pytest.raises(ConfigError, match="would be a pipe"):
-        plan_items([file], Path("-"), ["derain"])
 
 
 def test_output_is_a_file_or_a_folder(tmp_path: Path) -> None:
@@ -84,27 +81,6 @@ def test_a_name_that_is_too_long_is_said(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="File name too long"):
         check_output(tmp_path / "a.mp4", tmp_path / ("x" * 250 + ".mp4"), overwrite=False)
     assert plan_items([tmp_path / ("x" * 300)], None, ["derain"])
-
-
-def test_two_runs_cannot_write_one_output(tmp_path: Path) -> None:
-    output = tmp_path / "out.mp4"
-    with hold_partial(output) as partial:
-        partial.write_bytes(b"half")
-        with pytest.raises(OutputError, match="another run is writing"), hold_partial(output):
-            pass
-        assert partial.read_bytes() == b"half"
-        partial.rename(output)
-        with hold_partial(output) as other:
-            other.write_bytes(b"the next run")
-    assert output.read_bytes() == b"half"
-    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
-
-
-def test_what_a_killed_run_left_is_taken_over(tmp_path: Path) -> None:
-    partial_path(tmp_path / "out.mp4").write_bytes(b"left over")
-    with hold_partial(tmp_path / "out.mp4") as partial:
-        assert partial == tmp_path / "out.mp4.partial"
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:

@@ -1,19 +1,14 @@
 """What ends a run costs at most the segment in progress, and nothing that is resumed can be told from the rest."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Self
 
 import pytest
 from av.packet import Packet
@@ -31,6 +26,7 @@ from streamrestore.frame import Chunk, Restored
 from streamrestore.probing import SourceInfo
 from tests.clips import Clip, make_clip
 from tests.networks import OffsetRestorer, tiny_model
+from tests.pipelines.driver import Driver
 from tests.pipelines.runs import Notes, options, restore
 from workers import RestorerPool, open_pool
 
@@ -246,57 +242,6 @@ def test_a_failure_keeps_what_is_done(tmp_path: Path, whole: RestorerPool) -> No
     assert restore(source, output, whole, LOSSY).frames_before == 20
 
 
-ZYGOTE = """
-import os, sys
-from pipelines.cli import main
-import pipelines.restore, streamrestore.weights
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        sys.stdin.close()
-        sys.argv = ["streamrestore", *line.split()]
-        main()
-    print(child, flush=True)
-    _, status = os.waitpid(child, 0)
-    print(os.waitstatus_to_exitcode(status), flush=True)
-"""
-"""Starts the command again and again without loading torch each time."""
-
-
-class Driver:
-    """Runs the command line in processes that can be killed at any moment."""
-
-    def __init__(self, log: Path) -> None:
-        self._log = log.open("wb")
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", ZYGOTE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-
-    def run(self, command: str, kill_after: float | None = None) -> int:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(command + "\n")
-        self._process.stdin.flush()
-        child = int(self._process.stdout.readline())
-        if kill_after is not None:
-            time.sleep(kill_after)
-            with suppress(ProcessLookupError):  # it came to its end
-                os.kill(child, signal.SIGKILL)
-        return int(self._process.stdout.readline())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.communicate()  # the end of its input ends it
-        self._log.close()
-
-
 KILLS = 20
 
 
@@ -305,17 +250,20 @@ def test_a_driver_killed_twenty_times_loses_nothing(tmp_path: Path) -> None:
     # A frame every three seconds: 28 segments of four frames, more or less.
     clip = Clip(size=(64, 96), pts=tuple(range(0, 100 * 90000, 90000)), gop=6, b_frames=2, sound="aac")
     source = make_clip(tmp_path / "in.mp4", clip)
-    command = f"restore {source} -t derain --weights {tmp_path}/tiny.safetensors --stages 1"
-    command += " --workers 0 --devices cpu --progress none"
+    command: list[str | Path] = ["restore", source, "-t", "derain", "--weights", tmp_path / "tiny.safetensors"]
+    command += ["--stages", "1", "--workers", "0", "--devices", "cpu", "--progress", "none", "-o"]
     undisturbed, output = tmp_path / "undisturbed.mp4", tmp_path / "out.mp4"
     chance = random.Random(20)
     kept = list[int]()
     with Driver(tmp_path / "log") as driver:
         began = time.monotonic()
-        assert driver.run(f"{command} -o {undisturbed}") == 0
+        assert driver.run(*command, undisturbed).code == 0
         seconds = time.monotonic() - began
         while len(kept) < KILLS:
-            code = driver.run(f"{command} -o {output}", kill_after=chance.uniform(0.05, 0.5) * seconds)
+            run = driver.start(*command, output)
+            time.sleep(chance.uniform(0.05, 0.5) * seconds)
+            run.send(signal.SIGKILL)
+            code = run.wait().code
             assert code in (0, -signal.SIGKILL)
             if code:
                 kept.append(len(list(tmp_path.glob("out.mp4.work/*/*.segment.json"))))
@@ -323,7 +271,7 @@ def test_a_driver_killed_twenty_times_loses_nothing(tmp_path: Path) -> None:
                 assert output.read_bytes() == undisturbed.read_bytes()
                 output.unlink()
         output.unlink(missing_ok=True)
-        assert driver.run(f"{command} -o {output}") == 0
+        assert driver.run(*command, output).code == 0
     assert max(kept) > 0
     assert output.read_bytes() == undisturbed.read_bytes()
     assert not output.with_name("out.mp4.work").exists()

@@ -11,7 +11,6 @@ from typing import Literal
 import av
 import numpy as np
 import pytest
-from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
@@ -23,6 +22,7 @@ from streamrestore.carry_planning import plan_carry
 from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding
 from streamrestore.errors import DiskFullError, OutputError, SinkError
 from streamrestore.frame import Frame
+from streamrestore.packets import PacketReader, shown_at
 from streamrestore.probing import SourceInfo
 from streamrestore.segment_file import open_segment
 from streamrestore.source import open_source, plan_trim
@@ -267,7 +267,8 @@ def test_a_part_starts_at_nought_with_all_that_belongs_to_it(tmp_path: Path, suf
     )
     path = make_clip(tmp_path / "clip.mp4", clip)
     made = copy(path, suffix=suffix, part=(0.5, 1.25))
-    assert made.plan.warnings == ((".ts cannot hold chapters, which will be lost",) if suffix == ".ts" else ())
+    lost = ".ts cannot hold the chapters: name the output .mkv to keep everything"
+    assert made.plan.warnings == ((lost,) if suffix == ".ts" else ())
     assert [frame.pts for frame in made.written] == made.expected_pts()
     assert 0 <= made.written[0].pts * made.result.time_base < Fraction(1, 20)
     begin = made.source.container_start + Fraction(1, 2)
@@ -330,7 +331,7 @@ def test_what_will_be_lost_is_named(tmp_path: Path) -> None:
     assert warnings == (
         "HDR10+ metadata cannot be written again and will be lost",
         ".ts cannot hold the rotation: the picture will be shown as it is coded",
-        ".ts cannot hold title, which will be lost",
+        ".ts cannot hold the tags title: name the output .mkv to keep everything",
     )
 
 
@@ -404,17 +405,14 @@ def test_packets_are_copied_when_they_are_due_and_no_sooner(tmp_path: Path, monk
     # Sound of 40 s beside 12 frames: nearly all of it is due only with the last frame.
     path = make_clip(tmp_path / "clip.mkv", Clip(pts=[*STEADY, 40 * 30000], sound="flac"))
     taken = list[float]()
-    packets = carry._trimmed_packets
 
-    def noted(
-        source: InputContainer, targets: dict[int, Stream], info: SourceInfo, plan: CarryPlan
-    ) -> "Iterator[Packet[Stream]]":
-        for packet in packets(source, targets, info, plan):
-            assert packet.pts is not None
-            taken.append(float(packet.pts * packet.time_base))
-            yield packet
+    class NotedReader(PacketReader):
+        def __iter__(self) -> "Iterator[Packet[Stream]]":
+            for packet in super().__iter__():
+                taken.append(float(shown_at(packet)))
+                yield packet
 
-    monkeypatch.setattr(carry, "_trimmed_packets", noted)
+    monkeypatch.setattr(carry, "PacketReader", NotedReader)
     timed = assembly._timed_packets
 
     def watched(

@@ -7,8 +7,9 @@ from pathlib import Path
 import av
 import pytest
 
+from streamrestore.ebml import read_elements, read_header
 from streamrestore.errors import SinkError
-from streamrestore.matroska_aspect import _elements, _header, write_aspect
+from streamrestore.matroska_aspect import write_aspect
 from tests.clips import Clip, make_clip
 
 FFV1 = Clip(codec="ffv1", options={}, pts=(0, 1001, 2002))
@@ -65,12 +66,12 @@ def test_checksums_and_the_table_of_contents_are_right(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "clip.mkv", FFV1)
     write_aspect(path, Fraction(16, 15))
     data = path.read_bytes()
-    start, header = _header(data)
+    start, header = read_header(data)
     for element in header:
         if element.body[:1] == b"\xbf":
             assert int.from_bytes(element.body[2:6], "little") == zlib.crc32(element.body[6:])
-    for entry in _elements(header[0].body)[1:]:
-        target, position = _elements(entry.body)
+    for entry in read_elements(header[0].body)[1:]:
+        target, position = read_elements(entry.body)
         at = start + int.from_bytes(position.body, "big")
         assert data[at : at + len(target.body)] == target.body
 
