@@ -1,26 +1,37 @@
 """What is kept of every reference clip? Each goes whole through the pipeline, with a network that changes nothing.
 
-Writes docs/fidelity.md from the receipts: what was found when each output was read back.
+Then its first frames go through the weights of this package. Writes docs/fidelity.md from the
+receipts: what was found when each output was read back.
 """
 
 import tempfile
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from _record import ROOT, data_folder
 
 from pipelines.file import restore_file
 from pipelines.outputs import Item
-from pipelines.planning import prepare_file
+from pipelines.planning import FileOptions, Network, prepare_file
+from pipelines.restore import PoolOptions, start_pool
 from streamrestore.checks import Verdict
+from streamrestore.devices import choose_devices, choose_precision, find_devices
 from streamrestore.encoding import AUTOMATIC
 from streamrestore.errors import ConfigError, OutputError, SourceError, StreamRestoreError
+from streamrestore.probing import probe
 from streamrestore.receipt import Receipt, read_receipt, receipt_path
 from streamrestore.receipt_parts import CheckMade
+from streamrestore.source import Source
+from streamrestore.weights import find_weights
 from tests.networks import offset_restorer
 from tests.pipelines.runs import Notes, options
 from workers import RestorerPool, open_pool
+
+FIRST_FRAMES = 8
+"""Of each clip that are really restored: it takes long."""
 
 GROUPS = {
     "frames": ("plays", "frames", "frames marked as interlaced"),
@@ -36,7 +47,8 @@ HEAD = """# What is kept of each reference clip
 
 Written by `python benchmarks/fidelity.py`: every clip goes whole through the file pipeline with default settings and
 a network that changes nothing; the finished file is then decoded, all of it, and compared with its source, property
-by property, as after every job. The clips are research data and not part of the project.
+by property, as after every job. Then its first eight frames go through the weights of this package ("restored"), with
+the same comparison. The clips are research data and not part of the project.
 
 "n of n" counts the properties that were found as they must be. Times are exact in the output's time base; Matroska,
 WebM and MPEG-TS count by clocks of their own, to which each time is rounded once: how far is in the table.
@@ -75,18 +87,32 @@ def kept_row(name: str, receipt: Receipt) -> list[str]:
     ]
 
 
-def measure(clip: Path, folder: Path, pool: RestorerPool) -> list[str]:
+def restored_frames(source: Path, pool: RestorerPool, wanted: FileOptions) -> str:
+    """How many of the first frames of a clip are restored by the weights of this package, and verified."""
+    info = probe(source)
+    frames = list(islice(Source(info).frames(), FIRST_FRAMES + 1))
+    if len(frames) > FIRST_FRAMES:
+        stop = (frames[-2].pts + frames[-1].pts) / 2 * info.time_base - info.container_start
+        wanted = replace(wanted, stop_seconds=float(stop))
+    job = prepare_file(Item(source, source.with_name(f"first.{source.name}.mkv")), wanted)
+    restore_file(job, pool, Notes(), threading.Event())
+    counts = read_receipt(receipt_path(job.output)).counts
+    return str(counts.restored)
+
+
+def measure(clip: Path, folder: Path, pool: RestorerPool, real: RestorerPool, wanted: FileOptions) -> list[str]:
     """The row of one clip."""
     source = folder / clip.name
     source.symlink_to(clip)
     try:
         job = prepare_file(Item(source, None), options(encoding=AUTOMATIC))
         restore_file(job, pool, Notes(), threading.Event())
-        return kept_row(clip.name, read_receipt(receipt_path(job.output)))
+        row = kept_row(clip.name, read_receipt(receipt_path(job.output)))
+        return [*row[:-1], restored_frames(source, real, wanted), row[-1]]
     except StreamRestoreError as error:
         reason = str(error).replace(str(folder) + "/", "")
         how = "refused" if isinstance(error, ConfigError | OutputError | SourceError) else "FAILED"
-        return [clip.name, "", how, *[""] * len(GROUPS), f"{type(error).__name__}: {reason}"]
+        return [clip.name, "", how, *[""] * (len(GROUPS) + 1), f"{type(error).__name__}: {reason}"]
 
 
 def main() -> None:
@@ -94,14 +120,19 @@ def main() -> None:
     data = data_folder()
     if data is None:
         raise SystemExit("no reference data: STREAMRESTORE_DATA names its folder")
-    rows = [["clip", "source", "output", *GROUPS, "said to the user"]]
+    rows = [["clip", "source", "output", *GROUPS, "restored", "said to the user"]]
     rows.append(["---"] * len(rows[0]))
-    pool = open_pool(offset_restorer, workers=0)
+    choice = choose_devices("auto", find_devices())
+    precision, _ = choose_precision("auto", choice)
+    network = Network((find_weights("derain"),), choice.devices[0], precision)
+    wanted = FileOptions(network, overwrite=True)
+    pool, real = open_pool(offset_restorer, workers=0), start_pool(PoolOptions(network, choice, workers=0))
     with tempfile.TemporaryDirectory() as folder:
         for clip in sorted((data / "video").iterdir()):
-            rows.append(measure(clip, Path(folder), pool))
+            rows.append(measure(clip, Path(folder), pool, real, wanted))
             print(" | ".join(rows[-1]), flush=True)
     pool.close()
+    real.close()
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     (ROOT / "docs" / "fidelity.md").write_text(f"{HEAD}{table}\n")
 

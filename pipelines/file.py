@@ -15,7 +15,7 @@ from pipelines.progress import Finished, Reporter, StopAware
 from pipelines.receipts import describe_damage, issue_receipt
 from pipelines.signals import stopping_at_once
 from streamrestore.assembly import FinishedSegment, assemble
-from streamrestore.errors import DeviceMemoryError, DiskFullError, OutputError, StreamRestoreError
+from streamrestore.errors import DeviceMemoryError, DiskFullError, OutputError, SourceError, StreamRestoreError
 from streamrestore.image_output import assemble_images, image_numbers, verify_images
 from streamrestore.receipt import Receipt, write_receipt
 from streamrestore.segments import Segment
@@ -91,6 +91,9 @@ def _join(job: FileJob, folder: WorkFolder, partial: Path, started: datetime) ->
             "The same command makes them again"
         )
     stamps = [stamp for record in records for stamp in record.stamps]
+    if not stamps:
+        folder.sweep()
+        raise SourceError(f"no frame of {job.info.path} is shown{_describe_part(job)}: nothing to restore")
     segments = [
         FinishedSegment(folder.file_of(record.index), record.stamps, record.order)
         for record in records
@@ -104,6 +107,11 @@ def _join(job: FileJob, folder: WorkFolder, partial: Path, started: datetime) ->
         verification = verify(partial, job.info, job.encoding, job.carry, stamps)
     warnings = describe_damage(job.info, stamps, whole=job.trim.stop_pts is None)
     return issue_receipt(job, records, verification, started, warnings, partial), warnings
+
+
+def _describe_part(job: FileJob) -> str:
+    start, stop = job.options.start_seconds, job.options.stop_seconds
+    return "" if start is stop is None else f" from {start or 0:g} s to {'its end' if stop is None else f'{stop:g} s'}"
 
 
 def _begin(job: FileJob, folder: WorkFolder, done: dict[int, SegmentRecord], reporter: Reporter) -> None:

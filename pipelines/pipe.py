@@ -115,9 +115,23 @@ def prepare_pipe(item: Item, options: FileOptions, stop: threading.Event) -> Pip
         OutputError: The output cannot be written, or cannot hold what the input has.
         StoppedError: The user asked to stop while nothing came.
     """
+    with ExitStack() as stack:
+        if item.source == PIPE:
+            if sys.stdin is None or os.isatty(_STDIN):
+                raise ConfigError("there is nothing on standard input: pipe a video into it, or name a file")
+            pipe = ReplayedPipe(_STDIN, stop)
+            stack.callback(pipe.release)
+            opening = pipe_opening(pipe, options.input)
+        else:
+            opening = find_opening(item.source, options.input)
+        job = _plan(item, probe(opening), options)
+        stack.pop_all()  # `restore_pipe` needs what was kept
+        return job
+
+
+def _plan(item: Item, info: SourceInfo, options: FileOptions) -> PipeJob:
     output = item.output
     assert output is not None
-    info = _probe(item.source, options, stop)
     notes = list[str]()
     if item.source == PIPE:
         notes = [f"{other} is not taken from a pipe and will be lost" for other in info.other_streams]
@@ -148,14 +162,6 @@ def prepare_pipe(item: Item, options: FileOptions, stop: threading.Event) -> Pip
         patches=plan_job_patches(info, options.network, options.patch),
         notes=(*fields.notes, *encoding.notes, *notes, *carry.warnings),
     )
-
-
-def _probe(source: Path, options: FileOptions, stop: threading.Event) -> SourceInfo:
-    if source != PIPE:
-        return probe(find_opening(source, options.input))
-    if sys.stdin is None or os.isatty(_STDIN):
-        raise ConfigError("there is nothing on standard input: pipe a video into it, or name a file")
-    return probe(pipe_opening(ReplayedPipe(_STDIN, stop), options.input))
 
 
 def _plan_encoding(info: SourceInfo, output: Path, options: FileOptions, fields: FieldPlan) -> Encoding:

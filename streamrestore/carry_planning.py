@@ -121,12 +121,17 @@ def _notes(info: SourceInfo, encoding: Encoding, trim: Trim, copied: list[int], 
 
 
 def _stream_losses(left_out: list[StreamInfo], encoding: Encoding) -> Iterator[Loss]:
-    for other in left_out:
-        kind = "cover" if other.cover_art else "data" if other.kind == "unknown" else other.kind
+    if left_out:
+        names = " and ".join(map(str, left_out))
         yield Loss(
-            f"{other} cannot be written to {encoding.suffix} and will be lost",
-            ((f"{kind} stream #{other.index}", NOT_THERE),),
+            f"{names} cannot be written to {encoding.suffix} and will be lost",
+            tuple((f"{_survey_kind(other)} stream #{other.index}", NOT_THERE) for other in left_out),
         )
+
+
+def _survey_kind(other: StreamInfo) -> str:
+    """What a survey calls such a stream."""
+    return "cover" if other.cover_art else "data" if other.kind == "unknown" else other.kind
 
 
 def _is_rewritten(container: str, source: InputContainer, info: SourceInfo, other: StreamInfo) -> bool:

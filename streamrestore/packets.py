@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _DAMAGE = (av.InvalidDataError, av.error.BlockingIOError, av.error.MemoryError, av.error.PatchWelcomeError)
 """What demuxers say of damage: lengths that ask for all memory, packets that must be tried again."""
 
+_STEP = Fraction(1, 1000)
+"""Seconds between packets whose times go back or are missing, until the file's own times are reached
+again; no container's clock is coarser."""
+
 _UNREADABLE_IN_A_ROW = 8
 """Places that the demuxer may fail to read, one after the other, until the file counts as ended."""
 
@@ -72,12 +76,13 @@ class PacketReader:
         self._name = name
         self._container = container
         self._streams = {stream.index: stream for stream in streams if stream.type != "attachment"}
+        self._covers = {
+            stream.index for stream in self._streams.values() if Disposition.attached_pic in stream.disposition
+        }
         self._part = part
         self._on_error = on_error
-        self._ends: dict[int, Fraction] = {}
-        """When the last packet of each stream is over, by its decoding time."""
-        self._earliest: dict[int, Fraction] = {}
-        """The least decoding time that the next packet of each stream may have."""
+        self._last: dict[int, tuple[int, int]] = {}
+        """When the last packet of each stream is decoded, and how far from there the next must be, in ticks."""
         self.unreadable = 0
         """Places that could not be read."""
         self.retimed = 0
@@ -90,31 +95,35 @@ class PacketReader:
             DecodeError: The disk or the network failed; or, for ``fail``, something cannot be read.
         """
         start, stop = self._part.start, self._part.stop
-        running = {index for index, stream in self._streams.items() if not _is_cover(stream)}
+        running = self._streams.keys() - self._covers
         held: dict[int, Packet[Stream]] = {}
         for packet in self._read():
-            stream = self._streams[packet.stream_index]
-            if _is_cover(stream):
+            index = packet.stream_index
+            if index in self._covers:
                 if start is not None:
                     _place(packet, start, start)
                 yield packet
                 continue
             self._repair(packet)
+            if self._part == ALL:
+                yield packet
+                continue
             begin = shown_at(packet)
             end = begin + (packet.duration or 0) * packet.time_base
+            is_subtitle = self._streams[index].type == "subtitle"
             if stop is not None and begin >= stop:
-                running.discard(stream.index)
+                running.discard(index)
                 if not running:
                     break
             elif start is not None and begin < start:
-                if stream.type == "subtitle" and begin == end:
-                    held[stream.index] = packet
-                elif stream.type == "subtitle" and end > start:
+                if is_subtitle and begin == end:
+                    held[index] = packet
+                elif is_subtitle and end > start:
                     _place(packet, start, end if stop is None else min(end, stop))
                     yield packet
             else:
                 yield from self._released(held)
-                if stream.type == "subtitle" and stop is not None and end > stop:
+                if is_subtitle and stop is not None and end > stop:
                     _place(packet, begin, stop)
                 yield packet
         yield from self._released(held)
@@ -157,18 +166,17 @@ class PacketReader:
 
     def _repair(self, packet: "Packet[Stream]") -> None:
         """Have a packet's dts be there, and not before that of the packet before."""
-        index, base = packet.stream_index, packet.time_base
         dts = packet.pts if packet.dts is None else packet.dts
-        earliest = self._earliest.get(index)
-        repaired = dts is None or (earliest is not None and dts * base < earliest)
+        # Equal ones are common where a clock is coarse, but those made here must not run into the next.
+        last, margin = self._last.get(packet.stream_index, (None, 0))
+        repaired = dts is None or (last is not None and dts < last + margin)
+        step = ceil(_STEP / packet.time_base) if repaired else 0
         if dts is None or repaired:
-            dts = ceil((self._ends.get(index, Fraction(0)) if dts is None else earliest or 0) / base)
-        self.retimed += repaired
+            dts = 0 if last is None else last + step
+            self.retimed += 1
         packet.dts = dts
         packet.pts = dts if packet.pts is None else max(packet.pts, dts)
-        self._ends[index] = (dts + (packet.duration or 0)) * base
-        # Equal ones are common where a clock is coarse; those made here must not run into the next.
-        self._earliest[index] = (dts + repaired) * base
+        self._last[packet.stream_index] = dts, step
 
 
 def shown_at(packet: "Packet[Stream]") -> Fraction:
@@ -194,7 +202,3 @@ def _place(packet: "Packet[Stream]", begin: Fraction, end: Fraction) -> None:
     packet.pts = packet.dts = int(begin / base)
     packet.duration = int((end - begin) / base)
     packet.time_base = base
-
-
-def _is_cover(stream: Stream) -> bool:
-    return Disposition.attached_pic in stream.disposition

@@ -95,6 +95,16 @@ def encoded(rgb: Samples, video: VideoFormat) -> Planes:
     return cast(Planes, tuple(planes))
 
 
+def decoded(planes: Planes, video: VideoFormat) -> Samples:
+    """One frame's ``[3, H, W]`` RGB in [0, 1]."""
+    if not video.fields:
+        return np.clip(_to_rgb(planes, video, None), 0, 1)
+    picture = np.empty((3, video.height, video.width))
+    for parity in (0, 1):
+        picture[:, parity::2] = _to_rgb(tuple(plane[parity::2] for plane in planes), video.picture, parity)
+    return np.clip(picture, 0, 1)
+
+
 def _restored(planes: Planes, video: VideoFormat, network: Network, parity: int | None) -> list[Samples]:
     rgb = np.clip(_to_rgb(planes, video, parity), 0, 1)
     residual = np.clip(network(rgb), 0, 1) - rgb

@@ -1,8 +1,19 @@
 """What users type: every accepted form, and a clear word for the rest."""
 
+from fractions import Fraction
+
 import pytest
 
-from pipelines.arguments import parse_encoder_options, parse_patch, parse_tasks, parse_time, weights_per_task
+from pipelines.arguments import (
+    parse_encoder_options,
+    parse_patch,
+    parse_pipe_format,
+    parse_rate,
+    parse_size,
+    parse_tasks,
+    parse_time,
+    weights_per_task,
+)
 from streamrestore.errors import ConfigError
 
 
@@ -51,3 +62,31 @@ def test_encoder_options() -> None:
     for bad in ("tune", "=film"):
         with pytest.raises(ConfigError, match="KEY=VALUE"):
             parse_encoder_options([bad])
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("24", 24), ("23.976", Fraction(2997, 125)), ("24000/1001", Fraction(24000, 1001)), (None, None)]
+)
+def test_rates_are_exact(text: str | None, rate: Fraction | None) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "0", "fast", "-24", "24/0", "1e3"])
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no rate: give pictures a second"):
+        parse_rate(text)
+
+
+def test_sizes_are_width_by_height() -> None:
+    assert parse_size("1920x1080") == (1080, 1920)
+    assert parse_size(None) is None
+    for text in ("1920", "1920x", "0x10", "10X10", "10x10x10"):
+        with pytest.raises(ConfigError, match="is no size: give WIDTHxHEIGHT"):
+            parse_size(text)
+
+
+def test_formats_of_pipes_have_short_names() -> None:
+    assert parse_pipe_format("-f", "Y4M", ["yuv4mpegpipe", "nut"]) == "yuv4mpegpipe"
+    assert parse_pipe_format("-f", None, []) is None
+    with pytest.raises(ConfigError, match="-f 'avi' is no format for pipes: give one of nut"):
+        parse_pipe_format("-f", "avi", ["nut"])

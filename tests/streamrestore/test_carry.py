@@ -1,68 +1,98 @@
-"""What is carried: times of packets that a container's own ticks are too coarse for, and what will be lost."""
+"""What is copied beside the video, from sources in any state."""
 
+import io
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
-from av.packet import Packet
-from hypothesis import given
-from hypothesis import strategies as st
+import av
+import pytest
 
+from streamrestore.carry import Carrier, CarryPlan
 from streamrestore.carry_planning import plan_carry
-from streamrestore.encoding import EncodingRequest, plan_encoding
-from streamrestore.frame import ChromaLocation
-from streamrestore.packets import move
-from streamrestore.probing import SourceInfo, probe
-from tests.clips import make_clip
+from streamrestore.encoder import writing_to
+from streamrestore.encoding import plan_encoding
+from streamrestore.errors import DecodeError, OutputError
+from streamrestore.frame import OnError
+from streamrestore.limits import Loss
+from streamrestore.probing import probe
+from tests.clips import TIME_BASE, Clip, make_clip
+from tests.failing import failing_container
+from tests.outputs import make
 
-bases = st.sampled_from([Fraction(1, 90000), Fraction(1, 1000), Fraction(24, 1000), Fraction(1152, 48000)])
-
-
-@given(
-    base=bases,
-    ticks=st.integers(0, 10**6),
-    shift=st.integers(-(10**6), 10**6),
-    video=st.sampled_from([Fraction(1001, 30000), Fraction(1, 25), Fraction(1, 1000)]),
-)
-def test_a_shift_is_exact_whatever_the_packets_own_ticks(
-    base: Fraction, ticks: int, shift: int, video: Fraction
-) -> None:
-    packet = Packet(b"sound")
-    packet.time_base, packet.pts, packet.dts, packet.duration = base, ticks, ticks, 1
-    move(packet, shift * video)
-    assert packet.pts is not None
-    assert packet.pts * packet.time_base == ticks * base + shift * video
-    assert packet.dts == packet.pts
-    assert packet.duration is not None
-    assert packet.duration * packet.time_base == base or shift == 0
+LONG = Clip(pts=range(0, 60 * 1001, 1001), sound="aac", subtitles=[(0, 100, "one"), (300, 900, "two")])
 
 
-def warnings(info: SourceInfo, codec: str, suffix: str) -> str:
-    return "\n".join(plan_carry(info, plan_encoding(info, EncodingRequest(codec=codec), suffix)).warnings)
+def carry(path: Path, errors: dict[int, Exception], on_error: OnError = "pass") -> tuple[int, int]:
+    """How many packets come of a source that fails to be read there, and how often it is said to have failed."""
+    info = probe(path)
+    plan = plan_carry(info, plan_encoding(info), on_error=on_error)
+    memory = io.BytesIO()
+    with av.open(str(path)) as source, av.open(memory, "w", format="matroska") as output, writing_to(Path("out.mkv")):
+        carrier = Carrier(failing_container(source, errors), output, info, plan)
+        output.start_encoding()
+        carrier.mux_until(None)
+    memory.seek(0)
+    with av.open(memory, "r") as result:
+        return sum(packet.size > 0 for packet in result.demux()), carrier.unreadable
 
 
-def test_what_rides_inside_pictures_is_lost_only_with_a_codec_that_has_no_place_for_it(data_dir: Path) -> None:
-    hdr10_plus = probe(data_dir / "video" / "hdr10plus_regular.mkv")
-    assert warnings(hdr10_plus, "hevc", ".mkv") == ""
-    assert warnings(hdr10_plus, "av1", ".mkv") == ""
-    lossless = warnings(hdr10_plus, "ffv1", ".mkv")
-    assert "ffv1 cannot hold the HDR10+ metadata, so players take it for plain HDR10" in lossless
-    assert "take the codec h264 or hevc or av1" in lossless
-    assert "ffv1 cannot write the HDR10 metadata" in lossless
-    dolby = probe(data_dir / "video" / "sample_edit_list.mp4")
-    assert "Dolby Vision" not in warnings(dolby, "hevc", ".mp4")
-    assert "av1 cannot hold the Dolby Vision metadata, so players show its plain HDR picture" in warnings(
-        dolby, "av1", ".mp4"
-    )
+def test_damage_in_the_source_is_passed_over_and_counted(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mkv", LONG)
+    whole, _ = carry(path, {})
+    assert carry(path, {5: av.InvalidDataError(1, "damaged")}) == (whole, 1)
 
 
-def test_a_chroma_location_that_cannot_be_said(tmp_path: Path) -> None:
-    info = probe(make_clip(tmp_path / "clip.mp4"))
-    odd = replace(info, video=replace(info.video, chroma_location=ChromaLocation.BOTTOM))
-    assert warnings(odd, "h264", ".mp4") == ""
-    assert "ffv1 in .mkv cannot say that chroma sits bottom: players assume the left" in warnings(
-        odd, "ffv1", ".mkv"
-    )
-    centre = replace(info, video=replace(info.video, chroma_location=ChromaLocation.CENTER))
-    assert warnings(centre, "ffv1", ".mkv") == ""
-    assert "av1 in .mp4 cannot say" in warnings(centre, "av1", ".mp4")
+@pytest.mark.parametrize("error", [av.InvalidDataError(1, "damaged"), OSError(5, "Input/output error")])
+def test_trouble_with_the_source_is_not_blamed_on_the_output(tmp_path: Path, error: Exception) -> None:
+    path = make_clip(tmp_path / "clip.mkv", LONG)
+    with pytest.raises(DecodeError, match=r"clip\.mkv: reading stopped"):
+        carry(path, {5: error}, "fail")
+
+
+def test_sound_whose_times_go_back_is_carried_and_verified(tmp_path: Path) -> None:
+    data = make_clip(tmp_path / "whole.ts", Clip(pts=range(0, 60 * 1001, 1001), sound="mp2")).read_bytes()
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    twice = packets[: len(packets) // 2] + packets[len(packets) // 4 :]
+    source = tmp_path / "clip.ts"
+    source.write_bytes(b"".join(twice))
+    for suffix in (".mp4", ".mkv", ".ts"):
+        made = make(source, suffix=suffix)
+        sound = [check for check in made.compare().mismatches if check.name.startswith("audio")]
+        assert sound == []
+
+
+def test_subtitles_that_are_shown_at_the_cut_are_kept_in_a_part(tmp_path: Path) -> None:
+    made = make(make_clip(tmp_path / "clip.mkv", replace(LONG, sound=None)), part=(0.5, 1.0))
+    assert made.compare().mismatches == ()
+    with av.open(str(made.path)) as result:
+        found = [(packet.pts, packet.duration, bytes(packet)) for packet in result.demux(subtitles=0) if packet.size]
+    assert found == [(0, 500, b"two")]
+
+
+def test_warnings_are_all_that_is_lost_and_all_notes() -> None:
+    plan = CarryPlan(losses=(Loss("a is lost", ()), Loss("b is lost", ())), notes=("c is moved",))
+    assert plan.warnings == ("a is lost", "b is lost", "c is moved")
+
+
+def test_what_matroska_cannot_hold_is_lost_with_a_word_since_nothing_holds_more(tmp_path: Path) -> None:
+    made = make(make_clip(tmp_path / "clip.mkv", LONG))
+    assert made.plan.warnings == ()
+    source = tmp_path / "text.mp4"
+    with av.open(str(source), "w") as output, av.open(str(make_clip(tmp_path / "clip.mp4"))) as pictures:
+        video = output.add_stream_from_template(pictures.streams.video[0], opaque=True)
+        text = output.add_mux_stream("mov_text", time_base=TIME_BASE)
+        output.start_encoding()
+        packet = av.Packet(b"\0\5hello")
+        packet.pts = packet.dts = 0
+        packet.duration, packet.time_base, packet.stream = 3000, TIME_BASE, text
+        output.mux(packet)
+        for picture in pictures.demux():
+            if picture.size:
+                picture.stream = video
+                output.mux(picture)
+    lossy = make(source, suffix=".mkv")
+    assert lossy.plan.warnings == ("subtitle stream #1 (mov_text) cannot be written to .mkv and will be lost",)
+    assert lossy.compare().mismatches == ()
+    assert make(source).plan.warnings == ()
+    with pytest.raises(OutputError, match=r"\.ts cannot hold subtitle stream #1 \(mov_text\): name the output \.mkv"):
+        make(source, suffix=".ts")

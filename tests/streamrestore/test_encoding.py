@@ -119,6 +119,16 @@ def test_thread_counts_stay_when_parameters_are_added() -> None:
     assert dict(chosen(source("a.mp4"), request).options)["x265-params"].endswith("pools=4:frame-threads=2:aq-mode=3")
 
 
+def test_x264_of_more_than_8_bits_has_one_thread() -> None:
+    def parameters(name: str) -> str:
+        encoding = plan_encoding(source("a.mp4", name), EncodingRequest(codec="h264"))
+        return dict(encoding.options).get("x264-params", "")
+
+    assert "threads=1" in parameters("yuv420p10le")
+    assert "threads=1" in parameters("yuv422p10le")
+    assert "threads" not in parameters("yuv420p")
+
+
 def test_another_depth_only_if_asked() -> None:
     encoding = chosen(source("a.mp4"), EncodingRequest(pixel_format_name="yuv420p10le"))
     assert (encoding.pixels.name, encoding.encoder) == ("yuv420p10le", "libx265")
@@ -173,6 +183,53 @@ def test_what_cannot_be_put_together(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         chosen(info, request_, suffix)
+
+
+def test_a_preservation_master_is_what_archives_ask_for() -> None:
+    master = EncodingRequest(preservation=True)
+    encoding = chosen(source("a.mp4", "yuv422p10le"), master)
+    assert (encoding.suffix, encoding.encoder, encoding.pixels.name) == (".mkv", "ffv1", "yuv422p10le")
+    asked = {"level": "3", "coder": "1", "context": "1", "g": "1", "slices": "24", "slicecrc": "1"}
+    assert dict(encoding.options) == asked
+    assert "large" not in " ".join(encoding.notes)
+    own = replace(master, codec="ffv1", options=(("slices", "30"),))
+    assert dict(chosen(source("a.mp4"), own, ".mkv").options)["slices"] == "30"
+
+
+@pytest.mark.parametrize(
+    ("request_", "suffix", "message"),
+    [
+        (EncodingRequest(preservation=True, codec="h264"), None, "--preserve writes FFV1, not h264"),
+        (EncodingRequest(preservation=True, crf=17), None, "ffv1 has no CRF"),
+        (EncodingRequest(preservation=True, preset="slow"), None, "ffv1 has no presets"),
+        (EncodingRequest(preservation=True, pixel_format_name="yuv444p"), None, "leave --pix-fmt out"),
+        (EncodingRequest(preservation=True), ".mov", r"--preserve writes Matroska, not \.mov: name the output \.mkv"),
+    ],
+)
+def test_what_contradicts_a_preservation_master(request_: EncodingRequest, suffix: str | None, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        chosen(source("a.mp4"), request_, suffix)
+
+
+@pytest.mark.parametrize(
+    ("pipe", "pix_fmt", "encoder"),
+    [
+        ("yuv4mpegpipe", "yuv422p10le", "rawvideo"),
+        ("rawvideo", "gbrap12le", "rawvideo"),
+        ("nut", "gbrp", "rawvideo"),
+        ("matroska", "yuv420p", "libx264"),
+        ("mpegts", "yuv420p", "libx264"),
+    ],
+)
+def test_pipes_hold_the_samples_as_they_are_where_they_can(pipe: str, pix_fmt: str, encoder: str) -> None:
+    encoding = plan_encoding(source("a.mp4", pix_fmt), pipe=pipe)
+    assert (encoding.container, encoding.encoder, encoding.frame_format) == (pipe, encoder, pix_fmt)
+
+
+@pytest.mark.parametrize("pix_fmt", ["gbrp", "yuva420p", "yuv440p"])
+def test_yuv4mpeg_says_what_it_cannot_hold(pix_fmt: str) -> None:
+    with pytest.raises(ConfigError, match=f"cannot hold {pix_fmt}: take -f nut"):
+        plan_encoding(source("a.mp4", pix_fmt), pipe="yuv4mpegpipe")
 
 
 def test_alpha_is_neither_added_nor_dropped() -> None:

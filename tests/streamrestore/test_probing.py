@@ -3,13 +3,19 @@
 from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
+from streamrestore import probing
+from streamrestore.encoding import EncodingRequest
 from streamrestore.frame import ChromaLocation
 from streamrestore.hdr import ContentLight
 from streamrestore.messages import MessageKind
 from streamrestore.probing import probe
-from tests.clips import Clip, make_clip
+from streamrestore.source import open_source
+from tests.clips import Clip, make_clip, paint
+from tests.outputs import FFV1, make
 
 
 def test_a_plain_clip_has_no_marks(tmp_path: Path) -> None:
@@ -47,3 +53,31 @@ def test_hdr_of_real_clips(data_dir: Path) -> None:
 def test_aspect_is_read(tmp_path: Path, suffix: str) -> None:
     info = probe(make_clip(tmp_path / f"wide{suffix}", Clip(aspect=Fraction(16, 11))))
     assert info.sample_aspect_ratio == Fraction(16, 11)
+
+
+WEBM_ALPHA = {"b": "1M", "auto-alt-ref": "0", "cpu-used": "8", "deadline": "realtime"}
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_the_alpha_of_webm_is_read(tmp_path: Path, codec: str) -> None:
+    path = make_clip(tmp_path / "clip.webm", Clip(codec=codec, pix_fmt="yuva420p", options=WEBM_ALPHA))
+    with open_source(path) as source:
+        assert source.info.video.pixels.alpha
+        assert source.info.lost_side_data == ()
+        frames = list(source.frames())
+    assert [len(frame.planes) for frame in frames] == [4] * 12
+    painted = av.VideoFrame(64, 48, "yuva420p")
+    paint(painted, 5)
+    expected = np.frombuffer(bytes(painted.planes[3]), np.uint8).reshape(48, -1)[:, :64]
+    assert np.abs(frames[5].planes[3].astype(int) - expected).mean() < 10
+    assert make(path, FFV1).compare().mismatches == ()
+
+
+def test_alpha_that_no_decoder_reads_is_said_to_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_clip(tmp_path / "clip.webm", Clip(codec="libvpx-vp9", pix_fmt="yuva420p", options=WEBM_ALPHA))
+    monkeypatch.setattr(probing, "_ALPHA_DECODERS", {"vp9": "no such decoder"})
+    made = make(path, EncodingRequest(codec="vp9", preset="8"))
+    assert made.plan.warnings == (
+        "the alpha channel, which no decoder here reads, cannot be written again and will be lost",
+    )
+    assert made.compare().mismatches == ()
