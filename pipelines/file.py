@@ -15,7 +15,9 @@ from pipelines.progress import Finished, Reporter, StopAware
 from pipelines.receipts import describe_damage, issue_receipt
 from pipelines.signals import stopping_at_once
 from streamrestore.assembly import FinishedSegment, assemble
+from streamrestore.carry import Carried
 from streamrestore.errors import DeviceMemoryError, DiskFullError, OutputError, SourceError, StreamRestoreError
+from streamrestore.identity import identify_file
 from streamrestore.image_output import assemble_images, image_numbers, verify_images
 from streamrestore.receipt import Receipt, write_receipt
 from streamrestore.segments import Segment
@@ -99,14 +101,27 @@ def _join(job: FileJob, folder: WorkFolder, partial: Path, started: datetime) ->
         for record in records
         if record.stamps
     ]
+    _check_source(job)
+    carried = Carried()
     if job.encoding.container == "image2":
         assemble_images(partial, image_numbers(job.info, stamps), segments)
         verification = verify_images(partial, job.info, job.encoding, job.carry, stamps)
     else:
-        assemble(partial, job.info, job.encoding, job.carry, segments)
+        carried = assemble(partial, job.info, job.encoding, job.carry, segments)
         verification = verify(partial, job.info, job.encoding, job.carry, stamps)
-    warnings = describe_damage(job.info, stamps, whole=job.trim.stop_pts is None)
-    return issue_receipt(job, records, verification, started, warnings, partial), warnings
+    warnings = describe_damage(job.info, stamps, carried, whole=job.trim.stop_pts is None)
+    receipt = issue_receipt(job, records, verification, started, warnings, partial)
+    _check_source(job)
+    return receipt, warnings
+
+
+def _check_source(job: FileJob) -> None:
+    """Make sure that what is copied from the source, and what is said of it, belongs to the frames."""
+    if identify_file(job.info.opening) != job.identity:
+        raise SourceError(
+            f"{job.info.path} was replaced, or its content changed, since it was opened: put back what it was, "
+            "or run the same command again to restore what it is now"
+        )
 
 
 def _describe_part(job: FileJob) -> str:

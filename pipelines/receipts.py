@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines.planning import FileJob, request_key
+from streamrestore.carry import Carried
 from streamrestore.endings import early_end, find_holes
 from streamrestore.frame import Stamp
 from streamrestore.probing import SourceInfo
@@ -71,18 +72,19 @@ def issue_receipt(
     )
 
 
-def describe_damage(info: SourceInfo, stamps: Sequence[Stamp], *, whole: bool) -> tuple[str, ...]:
+def describe_damage(info: SourceInfo, stamps: Sequence[Stamp], carried: Carried, *, whole: bool) -> tuple[str, ...]:
     """What was wrong with the source, in words; nothing if nothing was.
 
     Args:
         info: The source.
         stamps: Of all frames, in order.
+        carried: What was wrong with the other streams.
         whole: Whether it was read to its end.
     """
-    return tuple(_sentences(info, stamps, whole=whole))
+    return (*_of_frames(info, stamps, whole=whole), *_of_other_streams(carried))
 
 
-def _sentences(info: SourceInfo, stamps: Sequence[Stamp], *, whole: bool) -> Iterator[str]:
+def _of_frames(info: SourceInfo, stamps: Sequence[Stamp], *, whole: bool) -> Iterator[str]:
     counts = Counts.of(stamps)
     if whole and (early := early_end(info, stamps[-1].pts + stamps[-1].duration)):
         yield early
@@ -102,3 +104,10 @@ def _sentences(info: SourceInfo, stamps: Sequence[Stamp], *, whole: bool) -> Ite
         yield f"{counts.rescaled} frames had another size or pixel format and were converted to that of the first"
     if counts.passed_through:
         yield f"{counts.passed_through} frames could not be restored and were passed on as they came"
+
+
+def _of_other_streams(carried: Carried) -> Iterator[str]:
+    if carried.unreadable:
+        yield f"{carried.unreadable} places of the other streams could not be read: what was there is missing"
+    if carried.retimed:
+        yield f"{carried.retimed} packets of the other streams had no time, or one that went back: it was found anew"

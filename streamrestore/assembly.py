@@ -16,7 +16,8 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from streamrestore.carry import Carrier, CarryPlan, copy_video_tags
+from streamrestore.carry import Carried, Carrier, CarryPlan, copy_video_tags
+from streamrestore.decoding import demux_through
 from streamrestore.encoder import add_video, writing_to
 from streamrestore.encoding import Encoding
 from streamrestore.errors import SinkError
@@ -39,7 +40,7 @@ class FinishedSegment:
 
 def assemble(
     path: Path, info: SourceInfo, encoding: Encoding, plan: CarryPlan, segments: Sequence[FinishedSegment]
-) -> None:
+) -> Carried:
     """Write the output: segments by stream copy, all else from the source.
 
     Args:
@@ -48,6 +49,9 @@ def assemble(
         encoding: What the segments were written with.
         plan: What goes along, from `plan_carry`.
         segments: All of the job's, in order.
+
+    Returns:
+        What was wrong with what was copied.
 
     Raises:
         OutputError: The path cannot be written.
@@ -87,6 +91,7 @@ def assemble(
             close_quietly(output)
         if info.sample_aspect_ratio is not None and muxer_loses_aspect(encoding):
             write_aspect(path, info.sample_aspect_ratio)
+        return carrier.carried()
 
 
 class _Riders:
@@ -101,7 +106,7 @@ class _Riders:
         if plan.trim.start_pts is not None:
             with suppress(av.FFmpegError):  # not seekable: this reads from the beginning
                 source.seek(plan.trim.start_pts, stream=stream)
-        self._messages = SourceMessages(source, stream)
+        self._messages = SourceMessages(demux_through(source, stream), stream)
         self._ambient = info.ambient
         self._codec = encoding.codec
         self._header = header

@@ -54,6 +54,16 @@ class CarryPlan:
         return (*(loss.sentence for loss in self.losses), *self.notes)
 
 
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What was wrong with the streams that were copied."""
+
+    unreadable: int = 0
+    """Places of the source that could not be read."""
+    retimed: int = 0
+    """Packets whose times were missing or went back, and were found anew."""
+
+
 class Carrier:
     """Copies what a plan says into an output, in step with its video. Passive; used by the assembly."""
 
@@ -74,15 +84,9 @@ class Carrier:
         self._packets = self._bound_packets(plan.shift * info.time_base)
         self._head: Packet[Stream] | None = next(self._packets, None)
 
-    @property
-    def unreadable(self) -> int:
-        """Places of the source, so far, that could not be read."""
-        return self._reader.unreadable
-
-    @property
-    def retimed(self) -> int:
-        """Packets, so far, whose times were missing or went back, and were found anew."""
-        return self._reader.retimed
+    def carried(self) -> Carried:
+        """What was wrong so far."""
+        return Carried(self._reader.unreadable, self._reader.retimed)
 
     def mux_until(self, seconds: Fraction | None) -> None:
         """Copy the packets that are due, so that memory holds no more than one of them.

@@ -1,7 +1,7 @@
 """Decode packets one by one, and account for each: it gave a picture, or it was lost."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias, cast
@@ -13,7 +13,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamrestore.errors import SourceError
-from streamrestore.probing import SourceInfo, open_container, picture_decoder, use_only
+from streamrestore.ffv1 import has_damaged_slice
+from streamrestore.probing import DAMAGE_ERRORS, SourceInfo, open_container, picture_decoder, use_only
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"  # only generic in PyAV's stubs
 
@@ -22,6 +23,9 @@ _SLICED = frozenset({"ffv1", "prores"})
 
 _DEEP = frozenset({"h264", "hevc"})
 """Codecs in which pictures may be shown long after they are decoded."""
+
+UNREADABLE_IN_A_ROW = 8
+"""Places that the demuxer may fail to read, one after the other, until the file counts as ended."""
 
 _LARGEST_GROWTH = 16
 """How many times as large as the first picture another may be. Damaged headers ask for any size."""
@@ -60,6 +64,23 @@ def demux(container: InputContainer, stream: VideoStream) -> Iterator[VideoPacke
                 yield packet
     except IndexError:
         return  # all were read: PyAV stumbles at the end where damage made FFmpeg see one more stream
+
+
+def demux_through(
+    container: InputContainer, stream: VideoStream, on_gap: Callable[[], None] = lambda: None
+) -> Iterator[VideoPacket]:
+    """As `demux`, passing over places that cannot be read, up to a point; each is told of."""
+    failures = 0
+    while failures < UNREADABLE_IN_A_ROW:
+        try:
+            for packet in demux(container, stream):
+                failures = 0
+                yield packet
+            return
+        except DAMAGE_ERRORS:
+            if failures == 0:
+                on_gap()
+            failures += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +159,8 @@ class PacketDecoder:
             return
         if _is_shown(packet, self._codec):
             self._waiting[self._count] = packet.pts
+            if self._codec == "ffv1" and has_damaged_slice(bytes(packet)):
+                self._refused.add(self._count)  # the decoder conceals it without a word
 
     def _refuse(self, packet: "VideoPacket | None") -> None:
         if packet is not None and self._count in self._waiting:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
@@ -138,14 +137,14 @@ def with_messages(packet: bytes, messages: Sequence[Message], codec: str, header
 class SourceMessages:
     """The messages of a source's video stream, by time. Passive; reads ahead only as far as it must."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
-        """Begin where the container stands.
+    def __init__(self, packets: "Iterator[Packet[VideoStream]]", stream: VideoStream) -> None:
+        """Take packets when they are needed.
 
         Args:
-            container: Read by nobody else.
-            stream: The video in it.
+            packets: The video's, in decoding order.
+            stream: The video.
         """
-        self._packets: Iterator[Packet[VideoStream]] = container.demux(stream)
+        self._packets = packets
         self._codec = stream.codec_context.codec.canonical_name
         self._header = stream.codec_context.extradata
         self._waiting: dict[int, list[Message]] = {}

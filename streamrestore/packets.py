@@ -6,27 +6,21 @@ from fractions import Fraction
 from math import ceil, lcm
 from typing import TYPE_CHECKING
 
-import av
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 
+from streamrestore.decoding import UNREADABLE_IN_A_ROW
 from streamrestore.errors import DecodeError
 from streamrestore.frame import OnError
-from streamrestore.probing import AV_ERRORS, reason, use_only
+from streamrestore.probing import AV_ERRORS, DAMAGE_ERRORS, reason, use_only
 
 if TYPE_CHECKING:
     from streamrestore.source import Trim
 
-_DAMAGE = (av.InvalidDataError, av.error.BlockingIOError, av.error.MemoryError, av.error.PatchWelcomeError)
-"""What demuxers say of damage: lengths that ask for all memory, packets that must be tried again."""
-
 _STEP = Fraction(1, 1000)
 """Seconds between packets whose times go back or are missing, until the file's own times are reached
 again; no container's clock is coarser."""
-
-_UNREADABLE_IN_A_ROW = 8
-"""Places that the demuxer may fail to read, one after the other, until the file counts as ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +135,7 @@ class PacketReader:
             return
         use_only(self._container, list(self._streams.values()))
         failures = 0
-        while failures < _UNREADABLE_IN_A_ROW:
+        while failures < UNREADABLE_IN_A_ROW:
             try:
                 for packet in self._container.demux(list(self._streams.values())):
                     failures = 0
@@ -150,7 +144,7 @@ class PacketReader:
                 return
             except IndexError:
                 return  # all were read: PyAV stumbles at the end where damage made FFmpeg see one more stream
-            except _DAMAGE as error:
+            except DAMAGE_ERRORS as error:
                 if self._on_error == "fail":
                     raise DecodeError(
                         f"{self._name}: reading stopped: {reason(error)}; get an undamaged copy, or restore "

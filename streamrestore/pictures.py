@@ -12,15 +12,12 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from streamrestore.decoding import PacketDecoder, Picture, VideoPacket, demux, open_video
+from streamrestore.decoding import PacketDecoder, Picture, VideoPacket, demux_through, open_video
 from streamrestore.errors import DecodeError
 from streamrestore.frame import Defect
 from streamrestore.landmarks import Fingerprint, Landmark
 from streamrestore.probing import SourceInfo
 from streamrestore.timing import plan_time
-
-_UNREADABLE_IN_A_ROW = 8
-"""Places that the demuxer may fail to read, one after the other, until the file counts as ended."""
 
 _TROUBLE = frozenset({Defect.CONCEALED, Defect.RETIMED})
 """Defects that may look otherwise where reading began elsewhere."""
@@ -209,16 +206,11 @@ def _decoded(decoder: PacketDecoder, packets: Iterable[VideoPacket]) -> Iterator
 
 def _packets(container: InputContainer, stream: VideoStream, decoder: PacketDecoder) -> Iterator[VideoPacket]:
     """Packets from where the container stands, over places that cannot be read."""
-    failures = 0
-    while failures < _UNREADABLE_IN_A_ROW:
-        try:
-            for packet in demux(container, stream):
-                failures = 0
-                yield packet
-            return
-        except av.InvalidDataError:
-            decoder.lost += failures == 0
-            failures += 1
+
+    def count() -> None:
+        decoder.lost += 1
+
+    return demux_through(container, stream, count)
 
 
 def _proven_packets(packets: Iterator[VideoPacket], landmarks: Sequence[Landmark]) -> Iterator[VideoPacket]:

@@ -48,6 +48,9 @@ _FIRST_PACKETS = 500
 TAG_ERRORS = "surrogateescape"
 """How tags that are not UTF-8 are read, so that they can be written again byte for byte."""
 
+DAMAGE_ERRORS = (av.InvalidDataError, av.error.BlockingIOError, av.error.MemoryError, av.error.PatchWelcomeError)
+"""What demuxers say of damage: lengths that ask for all memory, packets that must be tried again."""
+
 AV_ERRORS = (av.FFmpegError, OSError, ValueError)
 """What PyAV raises when a file is not what it says, or cannot be read or written."""
 

@@ -33,7 +33,7 @@ def carry(path: Path, errors: dict[int, Exception], on_error: OnError = "pass") 
         carrier.mux_until(None)
     memory.seek(0)
     with av.open(memory, "r") as result:
-        return sum(packet.size > 0 for packet in result.demux()), carrier.unreadable
+        return sum(packet.size > 0 for packet in result.demux()), carrier.carried().unreadable
 
 
 def test_damage_in_the_source_is_passed_over_and_counted(tmp_path: Path) -> None:

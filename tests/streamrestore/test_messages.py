@@ -112,7 +112,7 @@ def test_from_codec_to_codec(tmp_path: Path, first: str, second: str, container:
             def take(self, pts: int) -> list[Message]:
                 return super().take(int(pts * ticks))
 
-        encode(tmp_path / "result", second, ByFrame(opened, stream), container)
+        encode(tmp_path / "result", second, ByFrame(opened.demux(stream), stream), container)
     with av.open(str(tmp_path / "result")) as opened:
         stream = opened.streams.video[0]
         codec, header = stream.codec_context.codec.canonical_name, stream.codec_context.extradata
@@ -134,7 +134,7 @@ def test_hdr10plus_of_a_real_clip(tmp_path: Path, data_dir: Path) -> None:
             stream = opened.streams.video[0]
             times = [frame.pts for frame, _ in zip(opened.decode(stream), range(FRAMES), strict=False)]
             opened.seek(0)
-            messages = SourceMessages(opened, stream)
+            messages = SourceMessages(opened.demux(stream), stream)
             given = [messages.take(time) for time in times if time is not None]
         result = encode(tmp_path / encoder, encoder, given, "matroska")
         assert side_data(result, SideData.DYNAMIC_HDR_PLUS) == wanted
