@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamrestore.errors import SourceError
-from streamrestore.ffv1 import has_damaged_slice
+from streamrestore.ffv1 import SliceChecksums
 from streamrestore.probing import DAMAGE_ERRORS, SourceInfo, open_container, picture_decoder, use_only
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"  # only generic in PyAV's stubs
@@ -123,6 +123,7 @@ class PacketDecoder:
         self._waiting: dict[int, int] = {}
         """Times of the packets whose pictures are still to come, by their number."""
         self._refused = set[int]()
+        self._checksums = SliceChecksums()
         self._untold = deque[int]()
         """Decoding times of packets that do not say when they are shown: in order, pictures take those."""
         self._broken = False
@@ -159,7 +160,7 @@ class PacketDecoder:
             return
         if _is_shown(packet, self._codec):
             self._waiting[self._count] = packet.pts
-            if self._codec == "ffv1" and has_damaged_slice(bytes(packet)):
+            if self._codec == "ffv1" and self._checksums.is_damaged(bytes(packet)):
                 self._refused.add(self._count)  # the decoder conceals it without a word
 
     def _refuse(self, packet: "VideoPacket | None") -> None:

@@ -189,11 +189,10 @@ def test_packets_that_are_refused_are_counted(damaged: Path) -> None:
         read(path, on_error="fail")
 
 
-@pytest.mark.parametrize("name", CLIPS)
+# The headers of mp4 and mov are at their ends: without them they cannot be opened.
+@pytest.mark.parametrize("name", [name for name in CLIPS if not name.endswith((".mp4", ".mov"))])
 @pytest.mark.parametrize("share", [0.25, 0.6, 0.95])
 def test_a_file_that_breaks_off_says_so(clips: dict[str, Path], damaged: Path, name: str, share: float) -> None:
-    if name in ("h264.mp4", "hevc.mp4", "prores.mov"):
-        pytest.skip("its header is at its end")
     path = damaged.with_suffix(Path(name).suffix)
     path.write_bytes(clips[name].read_bytes()[: int(clips[name].stat().st_size * share)])
     frames = read(path)

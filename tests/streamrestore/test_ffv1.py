@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamrestore.ffv1 import has_damaged_slice
+from streamrestore.ffv1 import SliceChecksums
 from streamrestore.frame import Defect
 from streamrestore.source import open_source
 from tests.clips import Clip, make_clip
@@ -29,17 +29,19 @@ def coded(slices: str) -> bytes:
     return CODED[slices]
 
 
-@given(st.sampled_from(["4", "24"]), st.integers(0, 63))
-def test_a_flipped_bit_is_seen(slices: str, bit: int) -> None:
+@given(st.sampled_from(["4", "24"]), st.floats(0, 1, exclude_max=True), st.integers(0, 7))
+def test_a_flipped_bit_is_seen_wherever_it_is(slices: str, place: float, bit: int) -> None:
     data = bytearray(coded(slices))
-    assert not has_damaged_slice(bytes(data))
-    data[bit // 8] ^= 1 << bit % 8
-    assert has_damaged_slice(bytes(data))
+    checksums = SliceChecksums()
+    assert not checksums.is_damaged(bytes(data))
+    data[int(place * len(data))] ^= 1 << bit
+    assert checksums.is_damaged(bytes(data))
+    assert not checksums.is_damaged(coded(slices))
 
 
 @given(st.binary(max_size=64))
 def test_any_bytes_are_survived(data: bytes) -> None:
-    has_damaged_slice(data)
+    assert not SliceChecksums().is_damaged(data)
 
 
 @pytest.mark.parametrize("options", [{"level": "3", "slicecrc": "0"}, {"level": "1"}, {"level": "3", "slicecrc": "1"}])

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from typing import cast
 
@@ -85,11 +86,12 @@ def side_data(path: Path, kind: SideData, count: int = FRAMES) -> list[bytes | N
     return [None if data is None else bytes(data) for data in found]
 
 
-@pytest.mark.parametrize("container", ["matroska", "mp4", "mpegts"])
-@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize(
+    ("encoder", "container"),
+    # FFmpeg writes no AV1 into transport streams.
+    sorted({*product(ENCODERS, ["matroska", "mp4", "mpegts"])} - {("libsvtav1", "mpegts")}),
+)
 def test_captions_are_seen_by_a_decoder_on_their_own_frames(tmp_path: Path, encoder: str, container: str) -> None:
-    if (encoder, container) == ("libsvtav1", "mpegts"):
-        pytest.skip("FFmpeg writes no AV1 into transport streams")
     given = [[Message(MessageKind.T35, captions(index))] for index in range(FRAMES)]
     found = side_data(encode(tmp_path / "clip", encoder, given, container), SideData.A53_CC)
     assert found == [captions(index)[10:-1] for index in range(FRAMES)]
