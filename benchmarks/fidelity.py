@@ -102,7 +102,8 @@ def restored_frames(source: Path, pool: RestorerPool, wanted: FileOptions) -> st
 
 def measure(clip: Path, folder: Path, pool: RestorerPool, real: RestorerPool, wanted: FileOptions) -> list[str]:
     """The row of one clip."""
-    source = folder / clip.name
+    source = folder / clip.name / clip.name  # results of clips that differ by their suffix must not meet
+    source.parent.mkdir()
     source.symlink_to(clip)
     try:
         job = prepare_file(Item(source, None), options(encoding=AUTOMATIC))
@@ -110,7 +111,7 @@ def measure(clip: Path, folder: Path, pool: RestorerPool, real: RestorerPool, wa
         row = kept_row(clip.name, read_receipt(receipt_path(job.output)))
         return [*row[:-1], restored_frames(source, real, wanted), row[-1]]
     except StreamRestoreError as error:
-        reason = str(error).replace(str(folder) + "/", "")
+        reason = str(error).replace(f"{source.parent}/", "")
         how = "refused" if isinstance(error, ConfigError | OutputError | SourceError) else "FAILED"
         return [clip.name, "", how, *[""] * (len(GROUPS) + 1), f"{type(error).__name__}: {reason}"]
 

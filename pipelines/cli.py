@@ -287,27 +287,27 @@ def _set_up_logging(*, verbose: bool) -> None:
 
 
 def main() -> None:
-    """Run the command line; the console script ``streamrestore``."""
-    try:
-        app()
-        code = int(ExitCode.DONE)
-    except StreamRestoreError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
-        code = exit_code(error)
-    except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
-    except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    _leave(code)
-
-
-def _leave(code: int) -> None:
-    """End the process, also when a thread of ours is still inside torch."""
+    """Run the command line and end the process; the console script ``streamrestore``."""
     from workers.inline import THREAD_NAME
 
-    if all(thread.name != THREAD_NAME for thread in threading.enumerate()):
-        sys.exit(code)
-    # The interpreter would take such a thread's ground away, and the process would end by SIGABRT.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    code = run_command()
+    if any(thread.name == THREAD_NAME for thread in threading.enumerate()):
+        # It is inside torch: the interpreter would take its ground away, and the process would end by SIGABRT.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def run_command() -> int:
+    """Run the command line; the exit code."""
+    try:
+        app()
+    except StreamRestoreError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
+        return exit_code(error)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    return ExitCode.DONE
