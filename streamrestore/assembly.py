@@ -111,7 +111,8 @@ class _Riders:
         self._codec = encoding.codec
         self._header = header
         self._shift = plan.shift
-        self._needed = any(holds(self._codec, kind) for kind in MessageKind)
+        # Images carry none, and reading all of them once more would cost as much as restoring took.
+        self._needed = info.opening.images is None and any(holds(self._codec, kind) for kind in MessageKind)
 
     def board(self, packet: "Packet[VideoStream]") -> "Packet[VideoStream] | Packet[Stream]":
         """A packet with the messages of the source's picture of its time."""

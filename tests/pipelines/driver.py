@@ -36,6 +36,28 @@ for line in sys.stdin:
 
 PATIENCE_SECONDS = 120.0
 
+_SIGNALLED = """
+import os, signal, {module} as module
+real, left = module.{name}, {calls}
+def signalled(*arguments, **options):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.{signal})
+    return real(*arguments, **options)
+module.{name} = signalled
+"""
+
+
+def signalled(number: signal.Signals, module: str, name: str, calls: int) -> str:
+    """Code after which a process sends itself a signal, when a function is called for so many times."""
+    return _SIGNALLED.format(module=module, name=name, calls=calls, signal=number.name)
+
+
+def in_segment(index: int, number: signal.Signals) -> str:
+    """As `signalled`, when a run has written so many segments and is about to record the next."""
+    return signalled(number, "streamrestore.work_folder", "write_synced", index + 2)  # the first is the job's own
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -72,10 +94,8 @@ class Run:
             time.sleep(0.002)
 
     @contextmanager
-    def paused_when(self, condition: Callable[[], object]) -> Iterator[None]:
-        """Wait until something is so, and hold the run still meanwhile."""
-        self.await_that(condition)
-        self.send(signal.SIGSTOP)
+    def held_still(self) -> Iterator[None]:
+        """Wait until the run has stopped itself, and let it go on afterwards."""
         self.await_that(lambda: _states(self.pid) == {"T"})
         try:
             yield

@@ -17,7 +17,7 @@ from pipelines.engine import DRAIN_SECONDS
 from streamrestore.checkpoint import write_safetensors
 from tests.clips import Clip, make_clip
 from tests.networks import tiny_model
-from tests.pipelines.driver import Driver, Ended, without_roots_rights
+from tests.pipelines.driver import Driver, Ended, in_segment, signalled, without_roots_rights
 
 SEGMENTS = 6
 CLIP = Clip(size=(32, 48), pts=tuple(range(0, 4 * SEGMENTS * 90000, 90000)), gop=4, b_frames=1)
@@ -221,8 +221,8 @@ def test_what_goes_away_under_a_run_is_said_and_it_goes_on_when_it_is_back(
     fault = FAULTS[what]
     folder, source = tmp_path / "out", tmp_path / "in.mp4"
     shutil.copy(bench.source, source)
-    run = driver.start(*bench.arguments(folder / "out.mp4", source=source))
-    with run.paused_when(lambda: len(records(folder)) >= 2):
+    run = driver.start(*bench.arguments(folder / "out.mp4", source=source), before=in_segment(2, signal.SIGSTOP))
+    with run.held_still():
         fault.strike(folder, source)
     check_end(run.wait(), fault.code, *fault.words)
     assert not (folder / "out.mp4").exists()
@@ -232,24 +232,11 @@ def test_what_goes_away_under_a_run_is_said_and_it_goes_on_when_it_is_back(
 
 # Signals
 
-SIGNALLED = """
-import os, signal, {module} as module
-real, left = module.{name}, {calls}
-def signalled(*arguments, **options):
-    global left
-    left -= 1
-    if left in {at}:
-        os.kill(os.getpid(), signal.{number})
-    return real(*arguments, **options)
-module.{name} = signalled
-"""
-"""Sends its own process a signal when a function is called for the last of some times."""
-
 MOMENTS = {
     "looks at the input": ("pipelines.planning", "scan_times", 1),
     "starts its worker": ("pipelines.restore", "_await_workers", 1),
     "decodes": ("streamrestore.source", "copy_planes", 5),
-    "finishes a segment": ("streamrestore.work_folder", "sha256_of", 3),
+    "finishes a segment": ("streamrestore.work_folder", "write_synced", 4),
     "joins segments": ("streamrestore.assembly", "segment_packets", 3),
     "reads the result back": ("streamrestore.verification", "planes_md5", 9),
 }
@@ -264,8 +251,7 @@ def test_a_signal_ends_a_run_soon_and_the_same_command_goes_on(
 ) -> None:
     module, name, calls = MOMENTS[moment]
     output = tmp_path / "out" / "out.mp4"
-    before = SIGNALLED.format(module=module, name=name, calls=calls, at="[0]", number=number.name)
-    ended = driver.run(*bench.arguments(output), before=before)
+    ended = driver.run(*bench.arguments(output), before=signalled(number, module, name, calls))
     check_end(ended, 128 + number, "stopped before")
     kept = len(records(output.parent))
     assert ("the same command goes on from there" in ended.said) == (kept > 0)
@@ -292,7 +278,7 @@ module.Restorer.restore = lambda *_: [print("hanging", flush=True), threading.Ev
 
 def test_a_signal_that_comes_when_all_is_verified_changes_nothing(tmp_path: Path, driver: Driver, bench: Bench) -> None:
     output = tmp_path / "out.mp4"
-    before = SIGNALLED.format(module="pipelines.file", name="commit", calls=1, at="[0]", number="SIGTERM")
+    before = signalled(signal.SIGTERM, "pipelines.file", "commit", 1)
     check_end(driver.run(*bench.arguments(output), before=before), 0)
     assert output.read_bytes() == bench.expected
 
@@ -303,8 +289,8 @@ def test_a_signal_that_comes_when_all_is_verified_changes_nothing(tmp_path: Path
 def test_two_processes_on_one_job_do_not_meet(tmp_path: Path, driver: Driver, bench: Bench) -> None:
     output = tmp_path / "out.mp4"
     with Driver(tmp_path / "log") as second:
-        first = driver.start(*bench.arguments(output))
-        with first.paused_when(lambda: records(tmp_path)):
+        first = driver.start(*bench.arguments(output), before=in_segment(1, signal.SIGSTOP))
+        with first.held_still():
             check_end(second.run(*bench.arguments(output)), 4, "another run is writing", "wait for it")
             check_end(second.run(*bench.arguments(tmp_path / "other.mp4")), 0)
         check_end(first.wait(), 0)
@@ -313,9 +299,7 @@ def test_two_processes_on_one_job_do_not_meet(tmp_path: Path, driver: Driver, be
 
 def test_what_a_killed_run_leaves_is_taken_over(tmp_path: Path, driver: Driver, bench: Bench) -> None:
     output = tmp_path / "out.mp4"
-    before = SIGNALLED.format(
-        module="streamrestore.verification", name="planes_md5", calls=2, at="[0]", number="SIGKILL"
-    )
+    before = signalled(signal.SIGKILL, "streamrestore.verification", "planes_md5", 2)
     assert driver.run(*bench.arguments(output), before=before).code == -signal.SIGKILL
     assert output.with_name("out.mp4.partial").stat().st_size > 0
     (tmp_path / "out.mp4.work" / "half").mkdir()
@@ -343,13 +327,11 @@ module._timed_packets = lambda *arguments: islice(real(*arguments), 23)
 # Which job it is
 
 
-def interrupt(driver: Driver, bench: Bench, output: Path, *more: str | Path) -> int:
-    """Kill a run after its third segment; gives how many it had finished."""
-    run = driver.start(*bench.arguments(output, *more))
-    run.await_that(lambda: len(list(output.parent.rglob("*.segment.json"))) >= 3)
-    run.send(signal.SIGKILL)
-    run.wait()
-    return len(list(output.parent.rglob("*.segment.json")))
+def interrupt(driver: Driver, bench: Bench, output: Path) -> None:
+    """Kill a run after its third segment."""
+    ended = driver.run(*bench.arguments(output), before=in_segment(3, signal.SIGKILL))
+    assert ended.code == -signal.SIGKILL
+    assert len(records(output.parent)) == 3
 
 
 @pytest.mark.parametrize(
@@ -360,11 +342,11 @@ def test_another_option_is_another_job(
     tmp_path: Path, driver: Driver, bench: Bench, more: list[str], difference: str
 ) -> None:
     output = tmp_path / "out.mp4"
-    kept = interrupt(driver, bench, output)
+    interrupt(driver, bench, output)
     check_end(driver.run(*bench.arguments(output, *more)), 0, "another job", difference, "begins anew")
     assert output.read_bytes() != bench.expected
     output.unlink()
-    check_end(driver.run(*bench.arguments(output)), 0, f"{kept} of {SEGMENTS} segments")
+    check_end(driver.run(*bench.arguments(output)), 0, f"3 of {SEGMENTS} segments")
     assert output.read_bytes() == bench.expected
 
 
@@ -386,10 +368,8 @@ def test_restart_keep_and_work_dir(tmp_path: Path, driver: Driver, bench: Bench)
     output, scratch = tmp_path / "out" / "out.mp4", tmp_path / "scratch"
     output.parent.mkdir()
     elsewhere = ["--work-dir", str(scratch)]
-    run = driver.start(*bench.arguments(output, *elsewhere))
-    run.await_that(lambda: len(list(scratch.rglob("*.segment.json"))) >= 3)
-    run.send(signal.SIGINT)
-    check_end(run.wait(), 130, f"kept in {scratch}")
+    ended = driver.run(*bench.arguments(output, *elsewhere), before=in_segment(3, signal.SIGINT))
+    check_end(ended, 130, f"kept in {scratch}")
     assert list(output.parent.iterdir()) == []
     ended = driver.run(*bench.arguments(output, *elsewhere, "--restart", "--keep"))
     check_end(ended, 0)

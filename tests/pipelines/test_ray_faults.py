@@ -1,21 +1,23 @@
 """A run whose processes are killed loses at most the segments in flight, with Ray's workers, too."""
 
 import os
-import random
 import signal
 import time
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from streamrestore.checkpoint import write_safetensors
+from streamrestore.errors import WorkerStartError
 from tests.clips import Clip, make_clip
 from tests.networks import tiny_model
-from tests.pipelines.driver import Driver
+from tests.pipelines.driver import Driver, in_segment
+from workers.cluster import Cluster
 
-KILLS = 3
+KILLED_IN = (1, 3, 2)
+"""After how many more segments each run is killed."""
+
 ORPHAN_SECONDS = 60.0
 """How long Ray's processes may outlive the one that started them."""
 
@@ -33,7 +35,18 @@ def processes_of(run: str) -> dict[int, str]:
 
 
 def mark(run: str) -> str:
-    return f"import os\nos.environ['{_MARK}'] = '{run}'"
+    return f"import os\nos.environ['{_MARK}'] = '{run}'\n"
+
+
+def test_a_ray_that_is_not_up_in_time_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr("workers.cluster.ray.init", slow)
+    cluster = Cluster(address="local")
+    with pytest.raises(WorkerStartError, match=r"timed out during startup.*--workers 0 does without Ray"):
+        cluster.started.result(60)
+    cluster.close()
 
 
 @pytest.mark.ray
@@ -46,35 +59,24 @@ def test_a_driver_and_a_worker_that_are_killed_change_nothing(tmp_path: Path) ->
     command: list[str | Path] = ["restore", source, "-t", "derain", "--weights", weights, "--stages", "1"]
     command += ["--devices", "cpu", "--progress", "plain"]
     undisturbed, output = tmp_path / "undisturbed.mp4", tmp_path / "out.mp4"
-    chance = random.Random(3)
-
-    def segments() -> int:
-        return len(list(tmp_path.glob("out.mp4.work/*/*.segment.json")))
-
-    def more_segments_than(before: int) -> bool:
-        return segments() > before
-
     with Driver(tmp_path / "log") as driver:
         assert driver.run(*command, "--workers", "0", "-o", undisturbed).code == 0
         command += ["--workers", "1", "-o", output]
-        for number in range(KILLS):
-            name, kept = f"{tmp_path}-{number}", segments()
-            run = driver.start(*command, before=mark(name))
-            run.await_that(partial(more_segments_than, kept))
-            time.sleep(chance.uniform(0, 0.1))
-            run.send(signal.SIGKILL)
+        for kept in KILLED_IN:
+            name = f"{tmp_path}-{kept}"
+            ended = driver.run(*command, before=mark(name) + in_segment(kept, signal.SIGKILL))
             killed = time.monotonic()
-            assert run.wait().code == -signal.SIGKILL
+            assert ended.code == -signal.SIGKILL, ended.said
             while processes_of(name):
                 assert time.monotonic() - killed < ORPHAN_SECONDS, processes_of(name)
                 time.sleep(0.1)
-        name, kept = f"{tmp_path}-last", segments()
-        run = driver.start(*command, before=mark(name))
-        run.await_that(partial(more_segments_than, kept))
-        [worker] = [pid for pid, line in processes_of(name).items() if line.startswith("ray::RestorerActor")]
-        os.kill(worker, signal.SIGKILL)
+        name = f"{tmp_path}-last"
+        run = driver.start(*command, before=mark(name) + in_segment(1, signal.SIGSTOP))
+        with run.held_still():
+            [worker] = [pid for pid, line in processes_of(name).items() if line.startswith("ray::RestorerActor")]
+            os.kill(worker, signal.SIGKILL)
         ended = run.wait()
     assert ended.code == 0, ended.said
-    assert f"{kept} of 15 segments" in ended.said
+    assert f"{sum(KILLED_IN)} of 15 segments" in ended.said
     assert "workers that died on the way and were replaced: 1" in ended.said
     assert output.read_bytes() == undisturbed.read_bytes()
