@@ -94,7 +94,8 @@ def compare_pictures(info: SourceInfo, encoding: Encoding, found: SourceInfo) ->
     if encoding.pixels.chroma_shift == (1, 1):
         yield check("chroma location", info.video.chroma_location.value, found.video.chroma_location.value)
     yield check("pixel aspect ratio", info.sample_aspect_ratio or Fraction(1), found.sample_aspect_ratio or Fraction(1))
-    yield check("display matrix", info.display_matrix or UNTURNED, found.display_matrix or UNTURNED)
+    turns = _turn if encoding.container in ("matroska", "webm") else tuple[int, ...]
+    yield check("display matrix", turns(info.display_matrix or UNTURNED), turns(found.display_matrix or UNTURNED))
     yield from _compare_hdr(info, found)
 
 
@@ -111,6 +112,11 @@ def _compare_hdr(info: SourceInfo, found: SourceInfo) -> Iterator[Check]:
         yield check(riding.name, "there", "there" if there else NOT_THERE)
     for name in info.lost_side_data:
         yield check(name, "there", "there" if name in found.lost_side_data else NOT_THERE)
+
+
+def _turn(matrix: tuple[int, ...]) -> tuple[int, ...]:
+    """A display matrix without its translation, which Matroska has no place for: players fit the picture anyway."""
+    return (*matrix[:6], 0, 0, matrix[8])
 
 
 def _range(info: SourceInfo) -> str:

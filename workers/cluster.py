@@ -169,7 +169,7 @@ def _start(cpus: int | None, gpus: tuple[int, ...], store_bytes: int) -> None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    except Exception as error:  # noqa: BLE001 - just that is what Ray raises where its processes are not up in time
+    except Exception as error:  # a bare one is what Ray raises where its processes are not up in time
         raise WorkerStartError(
             f"Ray could not be started on this machine: {last_line(error)}; /tmp/ray/session_latest/logs may say why, "
             "and --workers 0 does without Ray"

@@ -18,6 +18,7 @@ from streamrestore.encoding import EncodingRequest
 from streamrestore.errors import ConfigError, DeviceMemoryError, OutputError, RestoreError, StoppedError
 from streamrestore.frame import Chunk, ChunkRestorer, Restored
 from streamrestore.restorer import Restorer, RestorerSettings
+from streamrestore.source import open_source
 from tests.clips import VARIABLE, Clip, make_clip
 from tests.networks import OffsetRestorer, offset_restorer, tiny_model
 from tests.pipelines.runs import Notes, options, read, restore, sound, times
@@ -264,3 +265,22 @@ def test_plain_real_clips_keep_every_time_and_every_audio_packet(
     tolerance = 0.0005 if output.suffix == ".mkv" else 0
     assert max(abs(a - b) for a, b in zip(before, after, strict=True)) <= tolerance
     assert sound(output) == sound(source)
+
+
+ONE = 1 << 16
+TURNS = [(ONE, 0, 0, ONE), (0, ONE, -ONE, 0), (-ONE, 0, 0, -ONE), (0, -ONE, ONE, 0)]
+TURNS += [(-a, b, -c, d) for a, b, c, d in TURNS]  # mirrored
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+@pytest.mark.parametrize("turn", TURNS)
+def test_turned_and_mirrored_pictures_stay_so(
+    tmp_path: Path, identity: RestorerPool, turn: tuple[int, int, int, int], suffix: str
+) -> None:
+    a, b, c, d = turn
+    # As phones write it: the picture is moved back to where it was after it is turned.
+    matrix = (a, b, 0, c, d, 0, 96 * ONE, 64 * ONE, 1 << 30)
+    source = make_clip(tmp_path / "in.mp4", Clip(display_matrix=matrix))
+    restore(source, tmp_path / f"out{suffix}", identity, options(encoding=EncodingRequest()))
+    found = open_source(tmp_path / f"out{suffix}").info.display_matrix or (ONE, 0, 0, 0, ONE, 0, 0, 0, 1 << 30)
+    assert (found[0], found[1], found[3], found[4]) == turn
