@@ -77,12 +77,13 @@ def side_by_side(panels: list[Rgb]) -> Rgb:
 
 
 def restore(video: Path, task: str) -> tuple[int, Path]:
-    """Run ``streamrestore restore``: its exit code, and the newest file it left in ``demo-out/``."""
+    """Run ``streamrestore restore``: its exit code, and the newest video it left in ``demo-out/``."""
     command = Path(sysconfig.get_path("scripts")) / "streamrestore"
     done = subprocess.run([command, "restore", video, "-o", OUT, "-t", task, "-y"], check=False)
     # The command chooses the container, so the suffix may be another one than the input's.
-    written = OUT.glob(f"{glob.escape(video.stem)}.{task.replace(',', '-')}.*")
-    return done.returncode, max(written, key=lambda path: path.stat().st_mtime_ns, default=OUT)
+    named = OUT.glob(f"{glob.escape(video.stem)}.{task.replace(',', '-')}.*")
+    videos = (path for path in named if path.suffix != ".json")  # beside each there is its receipt
+    return done.returncode, max(videos, key=lambda path: path.stat().st_mtime_ns, default=OUT)
 
 
 def main() -> int:

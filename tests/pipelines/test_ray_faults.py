@@ -18,7 +18,7 @@ from workers.cluster import Cluster
 KILLED_IN = (1, 3, 2)
 """After how many more segments each run is killed."""
 
-ORPHAN_SECONDS = 60.0
+ORPHAN_SECONDS = 180.0
 """How long Ray's processes may outlive the one that started them."""
 
 _MARK = "STREAMRESTORE_TEST_RUN"
