@@ -47,8 +47,8 @@ HEAD = """# What is kept of each reference clip
 
 Written by `python benchmarks/fidelity.py`: every clip goes whole through the file pipeline with default settings and
 a network that changes nothing; the finished file is then decoded, all of it, and compared with its source, property
-by property, as after every job. Then its first eight frames go through the weights of this package ("restored"; one stage
-of the network), with the same comparison. The clips are research data and not part of the project.
+by property, as after every job. Then its first eight frames go through the weights of this package ("restored"; one
+stage of the network), with the same comparison. The clips are research data and not part of the project.
 
 "n of n" counts the properties that were found as they must be. Times are exact in the output's time base; Matroska,
 WebM and MPEG-TS count by clocks of their own, to which each time is rounded once: how far is in the table.

@@ -1,6 +1,7 @@
 """The demo finds the video that was restored, and not what lies beside it."""
 
 import importlib.util
+import os
 import subprocess
 from pathlib import Path
 
@@ -15,12 +16,12 @@ def test_the_receipt_is_not_taken_for_the_video(tmp_path: Path, monkeypatch: pyt
     spec.loader.exec_module(demo)
 
     def command(*_: object, **__: object) -> subprocess.CompletedProcess[bytes]:
-        for name in ("clip.derain.mkv", "clip.derain.mp4", "clip.derain.mp4.receipt.json"):
+        for seconds, name in enumerate(("clip.derain.mkv", "clip.derain.mp4", "clip.derain.mp4.receipt.json")):
             (tmp_path / name).touch()
+            os.utime(tmp_path / name, (seconds, seconds))
         return subprocess.CompletedProcess([], 0)
 
     monkeypatch.setattr(demo, "OUT", tmp_path)
     monkeypatch.setattr(subprocess, "run", command)
-    (tmp_path / "clip.derain.mkv").touch()
     code, video = demo.restore(Path("clip.mp4"), "derain")
     assert (code, video.suffix) == (0, ".mp4")
