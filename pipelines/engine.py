@@ -32,7 +32,7 @@ import numpy as np
 from streamrestore.errors import DeviceMemoryError, RestoreError, StoppedError, WorkerStartError
 from streamrestore.frame import Chunk, Frame, OnError, Planes, Restored, Stamp, VideoFormat, planes_md5
 from streamrestore.patches import PatchPlan
-from workers.contract import RestorerPool
+from workers import RestorerPool, plan_window
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +131,23 @@ def _next_frames(frames: Iterator[Frame], count: int) -> tuple[list[Frame], Base
     except BaseException as error:  # noqa: BLE001 - it takes its place in the order, after these frames
         return group, error
     return group, None
+
+
+def build_engine(
+    pool: RestorerPool, video: VideoFormat, plan: PatchPlan, *, on_error: OnError = "pass"
+) -> "FrameEngine":
+    """An engine with chunks and a window that suit the frames, and the pool as it is now.
+
+    Args:
+        pool: Where chunks are restored; ready.
+        video: What all frames have in common.
+        plan: How they are cut.
+        on_error: As of `FrameEngine`.
+    """
+    window = plan_window(max(1, pool.state().workers), video.frame_bytes(), pool.budget_bytes)
+    return FrameEngine(
+        pool, video, plan, frames_per_chunk=window.frames_per_chunk, window=window.chunks, on_error=on_error
+    )
 
 
 class FrameEngine:

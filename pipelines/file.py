@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
-from pipelines.engine import FrameEngine, Progress
+from pipelines.engine import Progress, build_engine
 from pipelines.partial import commit, hold_partial, waiting_receipt
 from pipelines.planning import FileJob, shrink
 from pipelines.progress import Finished, Reporter, StopAware
@@ -25,7 +25,7 @@ from streamrestore.sink import open_sink
 from streamrestore.source import Trim
 from streamrestore.verification import verify
 from streamrestore.work_folder import OtherJob, SegmentRecord, WorkFolder
-from workers import RestorerPool, plan_window
+from workers import RestorerPool
 
 
 def restore_file(job: FileJob, pool: RestorerPool, reporter: Reporter, stop: threading.Event) -> Finished:
@@ -183,16 +183,7 @@ def _restore_segments(
 ) -> Progress:
     """Restore every segment that is not done yet."""
     pending = [segment for segment in job.segments if segment.index not in done]
-    video = job.info.video
-    window = plan_window(max(1, pool.state().workers), video.frame_bytes(), pool.budget_bytes)
-    engine = FrameEngine(
-        pool,
-        video,
-        job.patches,
-        frames_per_chunk=window.frames_per_chunk,
-        window=window.chunks,
-        on_error=job.options.on_error,
-    )
+    engine = build_engine(pool, job.info.video, job.patches, on_error=job.options.on_error)
     with job.source, open_sink(folder, job.info, job.encoding, pending) as sink:
         frames = chain.from_iterable(
             job.source.frames(part, on_error=job.options.on_error) for part in _stretches(pending)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.arguments import parse_pipe_format
-from pipelines.engine import FrameEngine, Progress
+from pipelines.engine import Progress, build_engine
 from pipelines.outputs import Item, check_output
 from pipelines.partial import commit, hold_partial
 from pipelines.planning import FileOptions, plan_job_carry, plan_job_patches
@@ -34,7 +34,7 @@ from streamrestore.probing import SourceInfo, probe
 from streamrestore.source import Source, Trim, plan_trim
 from streamrestore.stream_sink import open_stream_sink
 from streamrestore.verification import compare_frames
-from workers import RestorerPool, plan_window
+from workers import RestorerPool
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
@@ -198,15 +198,7 @@ def restore_pipe(job: PipeJob, pool: RestorerPool, reporter: Reporter, stop: thr
 def _restore(
     job: PipeJob, target: Path | PipeWriter, pool: RestorerPool, reporter: Reporter, stop: threading.Event
 ) -> tuple[Progress, list[Stamp]]:
-    window = plan_window(max(1, pool.state().workers), job.info.video.frame_bytes(), pool.budget_bytes)
-    engine = FrameEngine(
-        pool,
-        job.info.video,
-        job.patches,
-        frames_per_chunk=window.frames_per_chunk,
-        window=window.chunks,
-        on_error=job.options.on_error,
-    )
+    engine = build_engine(pool, job.info.video, job.patches, on_error=job.options.on_error)
     pipe = job.info.opening.pipe
     with Source(job.info, deinterlace=job.fields.deinterlace) as source:
         try:

@@ -137,6 +137,7 @@ class FileJob:
     carry: CarryPlan
     patches: PatchPlan
     segments: tuple[Segment, ...]
+    """None where it is done: finding them reads through the file."""
     done: bool
     """Whether the output is there already, with a receipt of the same request."""
 
@@ -216,7 +217,7 @@ def prepare_file(item: Item, options: FileOptions) -> FileJob:
         done=done,
     )
     log.info("%s: %s into %s", item.source, _describe_encoder(encoding), encoding.container)
-    return _with_segments(job)
+    return job if done else _with_segments(job)
 
 
 def plan_job_carry(info: SourceInfo, encoding: Encoding, trim: Trim, options: FileOptions) -> CarryPlan:

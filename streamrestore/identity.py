@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import torch
+from av import library_versions
 
 from streamrestore import __version__
 from streamrestore.devices import Device, cpu_flags
@@ -75,9 +76,14 @@ def describe_environment(device: Device) -> dict[str, str]:
         "code_sha256": code_sha256(),
         "torch": torch.__version__,
         "av": av.__version__,
-        **{name: ".".join(map(str, version)) for name, version in sorted(av.library_versions.items())},
+        **ffmpeg_libraries(),
         "device": _describe_device(device),
     }
+
+
+def ffmpeg_libraries() -> dict[str, str]:
+    """Versions of FFmpeg's libraries, by name such as ``libavcodec``."""
+    return {name: ".".join(map(str, version)) for name, version in sorted(library_versions.items())}
 
 
 def _describe_device(device: Device) -> str:

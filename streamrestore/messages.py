@@ -41,6 +41,9 @@ _SEI_TYPES = {MessageKind.T35: nal.SEI_T35, MessageKind.AMBIENT: 148}
 _RPU, _ENHANCEMENT = 62, 63
 """NAL units that HEVC leaves unspecified and Dolby Vision uses."""
 
+_SOURCES = frozenset({"mpeg2video", "av1", "h264", "hevc"})
+"""Codecs whose messages are known here, by FFmpeg's names."""
+
 _HOLDS = {
     "h264": frozenset({MessageKind.T35, MessageKind.AMBIENT}),
     "hevc": frozenset(MessageKind),
@@ -87,7 +90,7 @@ def messages_in(packet: bytes, codec: str, header: bytes | None) -> list[Message
         return [Message(MessageKind.T35, _ATSC + data) for data in _MPEG2_USER_DATA.findall(packet)]
     if codec == "av1":
         return [Message(MessageKind.T35, payload) for payload in obus.t35_payloads(packet)]
-    if codec not in ("h264", "hevc"):
+    if codec not in _SOURCES:
         return []
     found = list[Message]()
     two_layers = False
@@ -144,8 +147,9 @@ class SourceMessages:
             packets: The video's, in decoding order.
             stream: The video.
         """
-        self._packets = packets
         self._codec = stream.codec_context.codec.canonical_name
+        # Of other codecs nothing would be found, and the whole file be read for it.
+        self._packets = packets if self._codec in _SOURCES else iter(())
         self._header = stream.codec_context.extradata
         self._waiting: dict[int, list[Message]] = {}
         self._read_up_to: int | None = None

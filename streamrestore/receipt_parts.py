@@ -20,7 +20,7 @@ from streamrestore.encoding import Encoding
 from streamrestore.errors import SourceError
 from streamrestore.formats import colour_guesses
 from streamrestore.frame import Defect, FieldOrder, Stamp
-from streamrestore.identity import code_sha256
+from streamrestore.identity import code_sha256, ffmpeg_libraries
 from streamrestore.image_output import result_bytes, result_sha256
 from streamrestore.limits import Loss
 from streamrestore.patches import PatchPlan
@@ -72,7 +72,7 @@ class Versions(Part):
             torch=str(torch.__version__),
             av=av.__version__,
             ffmpeg=str(av.ffmpeg_version_info),
-            libraries={name: ".".join(map(str, version)) for name, version in sorted(av.library_versions.items())},
+            libraries=ffmpeg_libraries(),
             platform=platform.platform(),
         )
 
