@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from streamrestore.checkpoint import write_safetensors
-from streamrestore.errors import WorkerStartError
 from tests.clips import Clip, make_clip
 from tests.networks import tiny_model
 from tests.pipelines.driver import Driver, in_segment
-from workers.cluster import Cluster
 
 KILLED_IN = (1, 3, 2)
 """After how many more segments each run is killed."""
@@ -36,17 +34,6 @@ def processes_of(run: str) -> dict[int, str]:
 
 def mark(run: str) -> str:
     return f"import os\nos.environ['{_MARK}'] = '{run}'\n"
-
-
-def test_a_ray_that_is_not_up_in_time_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(**_: object) -> None:
-        raise Exception("The current node timed out during startup.")
-
-    monkeypatch.setattr("workers.cluster.ray.init", slow)
-    cluster = Cluster(address="local")
-    with pytest.raises(WorkerStartError, match=r"timed out during startup.*--workers 0 does without Ray"):
-        cluster.started.result(60)
-    cluster.close()
 
 
 @pytest.mark.ray

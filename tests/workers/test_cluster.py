@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import workers
-from streamrestore.errors import ConfigError
+from streamrestore.errors import ConfigError, WorkerStartError
 from workers.cluster import Capacity, Cluster, Node, gpu_share, workers_on
 
 PROJECT = Path(__file__).parents[2]
@@ -52,6 +52,19 @@ def test_a_cluster_that_is_not_there_is_told_at_once(address: str) -> None:
     program = f"from workers.cluster import Cluster; Cluster(address={address!r}).started.result(60)"
     done = run(program, {})
     assert f"WorkerStartError: the Ray cluster at {address} could not be joined: " in done.stderr
+
+
+def test_a_ray_that_is_not_up_in_time_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr("workers.cluster.ray.init", slow)
+    # Ray of other tests may run in this process.
+    monkeypatch.setattr("workers.cluster.ray.is_initialized", lambda: False)
+    cluster = Cluster(address="local")
+    with pytest.raises(WorkerStartError, match=r"timed out during startup.*--workers 0 does without Ray"):
+        cluster.started.result(60)
+    cluster.close()
 
 
 def test_another_distributions_workers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
