@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Generator, Tensor
 
-from streamrestore.training.rain import RainStyle, add_rain, rain_layer
+from streamrestore.training.rain import CLIP_SIDE, FallingRain, Layer, add_rain
 
 FOLDER = Path(__file__).parent
 SCIKIT_IMAGE_DATA = Path(skimage.data.__file__).parent
@@ -63,54 +63,27 @@ def shots() -> tuple[Shot, ...]:
     )
 
 
-RAIN_TORUS = 1024
-"""Side of the map that rain falls round and round in, in pixels: so wide that repeats fall elsewhere."""
-
 RAIN_TILT = math.radians(11)
 
 
-def _depth(length: float, width: float, brightness: float, coverage: float) -> RainStyle:
-    """Rain at one distance: streaks of one length, width and brightness."""
-    lengths, widths, brightnesses, coverages = ((value, value) for value in (length, width, brightness, coverage))
-    return RainStyle((1, 1), lengths, widths, brightnesses, coverages, flat=False)
+def _depth(tilt: float, length: float, width: float, brightness: float, coverage: float) -> Layer:
+    """Rain at one distance: streaks of one length and width, in nearly one direction."""
+    values = (length, width, RAIN_TILT + math.radians(tilt), False, brightness, 0.8, coverage)
+    return Layer(*(torch.tensor([value]) for value in values))
 
 
-RAIN_DEPTHS = (
-    _depth(13, 0.5, 0.25, 0.012),
-    _depth(24, 0.7, 0.38, 0.011),
-    _depth(42, 1.0, 0.46, 0.010),
-)
+RAIN_DEPTHS = [
+    _depth(-1.5, 13, 0.5, 0.25, 0.012),
+    _depth(0.0, 24, 0.7, 0.38, 0.011),
+    _depth(1.5, 42, 1.0, 0.46, 0.010),
+]
 """Far, middle and near rain: what is nearer is longer, wider and brighter."""
-
-SHUTTER = 0.5
-"""Share of the frame time that the shutter is open: a drop's streak is that share of its way from frame to frame."""
-
-
-class FallingRain:
-    """Rain of several depths that falls along its streaks."""
-
-    def __init__(self, generator: Generator) -> None:
-        """Draw the layers."""
-        tilts = [RAIN_TILT + math.radians(degrees) for degrees in (-1.5, 0.0, 1.5)]
-        self._layers = [
-            (rain_layer(RAIN_TORUS, style, tilt, generator), style.length[0] / SHUTTER, tilt)
-            for style, tilt in zip(RAIN_DEPTHS, tilts, strict=True)
-        ]
-
-    def at(self, index: int) -> Tensor:
-        """The rain of one frame: ``[H, W]`` brightness to add."""
-        amount = torch.zeros(HEIGHT, WIDTH)
-        for layer, pixels_per_frame, tilt in self._layers:
-            way = index * pixels_per_frame
-            moved = layer.roll((round(way * math.cos(tilt)), round(way * math.sin(tilt))), (0, 1))
-            amount += moved[:HEIGHT, :WIDTH]
-        return amount
 
 
 def under_rain(clean: NDArray[np.uint8], amount: Tensor) -> NDArray[np.uint8]:
     """A frame with rain over it; both frames ``[H, W, 3]`` RGB."""
     pixels = torch.from_numpy(clean.copy()).permute(2, 0, 1).float() / 255
-    rainy = (add_rain(pixels, amount, screen=False) * 255).round().to(torch.uint8)
+    rainy = (add_rain(pixels[None], amount[None], screen=False)[0] * 255).round().to(torch.uint8)
     return rainy.permute(1, 2, 0).contiguous().numpy()
 
 
@@ -170,8 +143,8 @@ def write_clip(path: Path, pictures: list[NDArray[np.uint8]], sound: NDArray[np.
 def main() -> None:
     """Write both clips beside this file."""
     clean = [picture for shot in shots() for picture in shot.views()]
-    rain = FallingRain(Generator().manual_seed(SEED))
-    rainy = [under_rain(picture, rain.at(index)) for index, picture in enumerate(clean)]
+    rain = FallingRain(RAIN_DEPTHS, CLIP_SIDE, Generator().manual_seed(SEED))
+    rainy = [under_rain(picture, rain.at(index, (HEIGHT, WIDTH))) for index, picture in enumerate(clean)]
     sound = sound_of_rain(len(clean) / FRAMES_PER_SECOND, np.random.default_rng(SEED))
     write_clip(FOLDER / "clean.mp4", clean, sound, crf=8)
     write_clip(FOLDER / "rainy.mp4", rainy, sound, crf=15)

@@ -88,7 +88,7 @@ def find_weights(task: Task, requested: str | None = None) -> Model:
         ConfigError: The file is for another task, or does not say its task and crop.
     """
     if requested is not None:
-        return _requested(task, requested)
+        return read_weights(requested, task=task)
     for wanted in ("shipped", "imported"):
         models = [read_checkpoint(path) for origin, path in _files() if origin == wanted]
         models = [model for model in models if model.task == task]
@@ -100,6 +100,24 @@ def find_weights(task: Task, requested: str | None = None) -> Model:
         f"no weights for {task} are at hand: give a file, or import one: streamrestore weights import FILE. "
         "The authors of MPRNet publish theirs, for non-commercial use, at github.com/swz30/MPRNet"
     )
+
+
+def read_weights(requested: str, *, task: Task | None = None) -> Model:
+    """Read the weights that a user names.
+
+    Args:
+        requested: A name of `list_weights`, or the path of a file that says its task and training crop.
+        task: What they must be for; None takes any.
+
+    Raises:
+        ModelError: There are none of that name, or they are damaged.
+        ConfigError: The file is for another task, or does not say its task and crop.
+    """
+    files = {path.stem: path for _, path in _files()}
+    path = files.get(requested, Path(requested))
+    if requested not in files and not path.is_file():
+        raise ModelError(f"{requested} is neither a file nor one of the weights at hand: {', '.join(files) or 'none'}")
+    return read_checkpoint(path, task=task)
 
 
 def import_weights(
@@ -174,14 +192,6 @@ def _entry(origin: Origin, path: Path, model: Model) -> WeightsEntry:
     return WeightsEntry(
         model.name, origin, path, model.task, model.crop, model.widths, model.source, model.license, model.sha256
     )
-
-
-def _requested(task: Task, requested: str) -> Model:
-    files = {path.stem: path for _, path in _files()}
-    path = files.get(requested, Path(requested))
-    if requested not in files and not path.is_file():
-        raise ModelError(f"{requested} is neither a file nor one of the weights at hand: {', '.join(files) or 'none'}")
-    return read_checkpoint(path, task=task)
 
 
 def _names(models: list[Model]) -> str:

@@ -1,6 +1,7 @@
-"""Clean images in memory, and random crops of them with a degradation on top."""
+"""Training pictures in memory, and random crops of them with a degradation on top."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -9,10 +10,27 @@ from torch import Generator, Tensor
 
 from streamrestore.errors import SourceError
 
-Degradation = Callable[[Tensor, Generator], Tensor]
-"""``[3, S, S]`` clean image in [0, 1] and a generator, to its degraded version."""
-
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True, slots=True)
+class Degradation:
+    """How clean crops are made worse."""
+
+    apply: Callable[[Tensor, Generator], Tensor]
+    """``[N, 3, S + 2 * margin, S + 2 * margin]`` clean pictures in [0, 1] and a generator, both on
+    one device, to the degraded ``[N, 3, S, S]``."""
+    margin: int = 0
+    """Pixels of surroundings it needs on each side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A picture to train on, ``[3, H, W]`` uint8 RGB."""
+
+    clean: Tensor
+    degraded: Tensor | None = None
+    """As a camera took it; None where the degradation is to be made."""
 
 
 def read_image(path: Path) -> Tensor:
@@ -29,54 +47,108 @@ def read_image(path: Path) -> Tensor:
         raise SourceError(f"{path} is no picture that can be read: {error}") from error
 
 
-def read_folder(folders: list[Path]) -> list[Tensor]:
-    """Every image below the folders, sorted by path, as `read_image` gives them.
+def find_images(folder: Path) -> list[Path]:
+    """Every image below a folder, sorted by path.
 
     Raises:
-        SourceError: There is no image, or one of them cannot be read.
+        SourceError: There is none.
     """
-    paths = sorted(p for folder in folders for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
-        names = ", ".join(map(str, folders))
-        raise SourceError(f"no image below {names}; expected files such as .png or .jpg")
-    return [read_image(path) for path in paths]
+        raise SourceError(f"no image below {folder}; expected files such as .png or .jpg")
+    return paths
+
+
+def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
+    """Degraded and clean images of a folder with ``input/`` and ``target/``, matched by name without suffix.
+
+    Raises:
+        SourceError: There is no image, or one that has no counterpart.
+    """
+    inputs, targets = ({path.stem: path for path in find_images(folder / name)} for name in ("input", "target"))
+    if lonely := sorted(inputs.keys() ^ targets.keys()):
+        raise SourceError(f"{folder} has no pair for {lonely[0]}: every image of input/ needs its like in target/")
+    return [(inputs[stem], targets[stem]) for stem in sorted(inputs)]
+
+
+def read_examples(folders: list[Path]) -> list[Example]:
+    """All pictures of folders, decoded: pairs where a folder has ``input/`` and ``target/``, else clean ones.
+
+    Raises:
+        SourceError: A folder has no image, one cannot be read, or the two of a pair differ in size.
+    """
+    examples = []
+    for folder in folders:
+        if (folder / "input").is_dir() and (folder / "target").is_dir():
+            for degraded_path, clean_path in find_pairs(folder):
+                degraded, clean = read_image(degraded_path), read_image(clean_path)
+                if degraded.shape != clean.shape:
+                    sizes = " and ".join(f"{image.shape[2]}x{image.shape[1]}" for image in (degraded, clean))
+                    raise SourceError(f"{degraded_path} and {clean_path} are {sizes}: a pair has one size")
+                examples.append(Example(clean, degraded))
+        else:
+            examples += [Example(read_image(path)) for path in find_images(folder)]
+    return examples
 
 
 class CropSampler:
-    """Random degraded crops: flipped and turned, the same sequence from the same generator."""
+    """Random degraded crops: flipped and turned, the same sequence from the same state."""
 
-    def __init__(self, images: list[Tensor], crop: int, degrade: Degradation, generator: Generator) -> None:
-        """Sample from ``[3, H, W]`` uint8 images at least ``crop`` pixels high and wide.
+    def __init__(
+        self, examples: list[Example], crop: int, degradation: Degradation, seed: int, device: torch.device
+    ) -> None:
+        """Sample from pictures that are at least ``crop`` and two margins high and wide.
 
         Raises:
-            SourceError: No image is large enough.
+            SourceError: No picture is large enough.
         """
-        self._images = [image for image in images if min(image.shape[1:]) >= crop]
-        if not self._images:
-            raise SourceError(f"none of {len(images)} training images is at least {crop}x{crop} px")
-        self._crop = crop
-        self._degrade = degrade
-        self.generator = generator
+        self._side = crop + 2 * degradation.margin
+        large = [example for example in examples if min(example.clean.shape[1:]) >= self._side]
+        if not large:
+            raise SourceError(f"none of {len(examples)} training pictures is at least {self._side} px high and wide")
+        self._examples = [
+            Example(e.clean.to(device), None if e.degraded is None else e.degraded.to(device)) for e in large
+        ]
+        self._degradation = degradation
+        self._places = Generator().manual_seed(seed)
+        self._degrading = Generator(device).manual_seed(seed)
 
     def batch(self, size: int) -> tuple[Tensor, Tensor]:
         """``size`` crops: degraded and clean, each ``[N, 3, crop, crop]`` float32 in [0, 1]."""
-        pairs = [self._pair() for _ in range(size)]
-        return torch.stack([degraded for degraded, _ in pairs]), torch.stack([clean for _, clean in pairs])
+        cuts = [self._cut() for _ in range(size)]
+        clean = torch.stack([clean for clean, _ in cuts]).float() / 255
+        degraded = self._degradation.apply(clean, self._degrading)
+        for index, (_, taken) in enumerate(cuts):
+            if taken is not None:
+                degraded[index] = self._core(taken).float() / 255
+        return degraded, self._core(clean)
 
-    def _pair(self) -> tuple[Tensor, Tensor]:
-        image = self._images[self._draw(len(self._images))]
-        top = self._draw(image.shape[1] - self._crop + 1)
-        left = self._draw(image.shape[2] - self._crop + 1)
-        crop = image[:, top : top + self._crop, left : left + self._crop].float() / 255
-        # Turned first: rain falls down in any picture, and what lies across it is not rain.
-        clean = self._turn(crop, self._draw(2), self._draw(4))
-        return self._degrade(clean, self.generator), clean
+    def state(self) -> dict[str, Tensor]:
+        """Where the sequence is; for `set_state`."""
+        return {"places": self._places.get_state(), "degrading": self._degrading.get_state()}
+
+    def set_state(self, state: dict[str, Tensor]) -> None:
+        """Go on from where `state` was asked."""
+        self._places.set_state(state["places"].cpu())
+        self._degrading.set_state(state["degrading"].cpu())
+
+    def _cut(self) -> tuple[Tensor, Tensor | None]:
+        example = self._examples[self._draw(len(self._examples))]
+        top = self._draw(example.clean.shape[1] - self._side + 1)
+        left = self._draw(example.clean.shape[2] - self._side + 1)
+        flip, turns = self._draw(2), self._draw(4)
+        # Turned before rain falls on it; what was taken as it is, rain and all, stays upright.
+        turns = turns if example.degraded is None else 0
+
+        def cut(image: Tensor) -> Tensor:
+            crop = image[:, top : top + self._side, left : left + self._side]
+            return torch.rot90(crop.flip(-1) if flip else crop, turns, (-2, -1))
+
+        return cut(example.clean), None if example.degraded is None else cut(example.degraded)
+
+    def _core(self, crop: Tensor) -> Tensor:
+        margin = self._degradation.margin
+        return crop[..., margin : crop.shape[-2] - margin, margin : crop.shape[-1] - margin]
 
     def _draw(self, bound: int) -> int:
-        return int(torch.randint(bound, (), generator=self.generator).item())
-
-    @staticmethod
-    def _turn(image: Tensor, flip: int, turns: int) -> Tensor:
-        if flip:
-            image = image.flip(-1)
-        return torch.rot90(image, turns, (-2, -1))
+        return int(torch.randint(bound, (), generator=self._places).item())

@@ -10,21 +10,31 @@ import os
 import time
 import tomllib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from streamrestore.checkpoint import Task
+from streamrestore.checkpoint import Task, build_network
 from streamrestore.errors import ConfigError
 from streamrestore.mprnet import MPRNet, Widths
-from streamrestore.training.data import CropSampler, Degradation, read_folder
+from streamrestore.training.data import CropSampler, Degradation, Example, read_examples
 from streamrestore.training.losses import restoration_loss
+from streamrestore.training.noise import random_noise
 from streamrestore.training.rain import random_rain
+from streamrestore.weights import read_weights
 
-DEGRADATIONS: dict[Task, Degradation] = {"derain": random_rain}
+DEGRADATIONS: dict[Task, Degradation] = {
+    "derain": Degradation(random_rain),
+    "denoise": Degradation(random_noise),
+}
+
+HELD_OUT_EVERY = 25
+"""One picture in so many is never trained on: the figures of the log are taken on them."""
+
+HELD_OUT_CROPS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,8 @@ class Recipe:
     ema_decay: float
     """Of the running average of the weights, which is what is shipped."""
     seed: int
+    init: str | None = None
+    """Weights to start from, of any task: a name or a file, as for `read_weights`. None starts at random."""
 
     @classmethod
     def from_toml(cls, path: Path) -> "Recipe":
@@ -73,6 +85,8 @@ class Progress:
     learning_rate: float
     seconds: float
     """Since this run began."""
+    psnr: float | None = None
+    """Of the averaged weights on the held-out crops, in dB; measured where a checkpoint is saved."""
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -84,29 +98,50 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * done))
 
 
+def _initial(init: str, widths: Widths) -> dict[str, Tensor]:
+    model = read_weights(init)
+    if model.widths != widths:
+        raise ConfigError(f"the weights to start from, {init}, have {model.widths}; the recipe has {widths}")
+    return build_network(model).state_dict()
+
+
 class Trainer:
     """One training run: network, optimiser, averaged weights and the stream of crops."""
 
-    def __init__(self, recipe: Recipe, images: list[Tensor], *, device: str = "cpu") -> None:
+    def __init__(self, recipe: Recipe, examples: list[Example], *, device: str = "cpu") -> None:
         """Set up at step 0.
 
         Args:
             recipe: What to train.
-            images: Clean ``[3, H, W]`` uint8 images.
+            examples: Pictures to train on, and to hold out (`HELD_OUT_EVERY`).
             device: A torch device name; bfloat16 autocast is used on it.
+
+        Raises:
+            SourceError: There are too few pictures that are large enough.
+            ModelError: The weights to start from are missing or damaged.
+            ConfigError: They have other widths than the recipe.
         """
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.step = 0
         self._device = torch.device(device)
+        network = MPRNet(recipe.widths)
+        if recipe.init is not None:
+            network.load_state_dict(_initial(recipe.init, recipe.widths))
         # torch takes a memory format with a device, but does not say so in its types.
-        self.network: MPRNet = MPRNet(recipe.widths).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: MPRNet = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self._optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
-        generator = torch.Generator().manual_seed(recipe.seed)
-        self._crops = CropSampler(images, recipe.crop, DEGRADATIONS[recipe.task], generator)
+        held_out = examples[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
+        trained = [example for index, example in enumerate(examples, 1) if index % HELD_OUT_EVERY]
+        self._crops = self._sampler(trained)
+        self._held_out = self._sampler(held_out).batch(HELD_OUT_CROPS) if held_out else None
+
+    def _sampler(self, examples: list[Example]) -> CropSampler:
+        recipe = self.recipe
+        return CropSampler(examples, recipe.crop, DEGRADATIONS[recipe.task], recipe.seed, self._device)
 
     def train_step(self) -> float:
         """One optimiser step; the loss."""
@@ -127,6 +162,23 @@ class Trainer:
         return loss.item()
 
     @torch.no_grad()
+    def held_out_psnr(self) -> float | None:
+        """Mean PSNR of the averaged weights on crops that were never trained on, in dB.
+
+        The crops are the same in every run of a recipe; None where there are too few pictures
+        to hold any out.
+        """
+        if self._held_out is None:
+            return None
+        network = MPRNet(self.recipe.widths).to(self._device)
+        network.load_state_dict(self.average)
+        degraded, clean = self._held_out
+        with torch.autocast(self._device.type, dtype=torch.bfloat16):
+            (restored,) = network.eval()(degraded)[-1:]
+        errors = (restored.float().clamp(0, 1) - clean).square().mean((1, 2, 3))
+        return float((-10 * errors.log10()).mean())
+
+    @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(self.recipe.ema_decay, self.step / (self.step + 10))
         for name, value in self.network.state_dict().items():
@@ -140,7 +192,7 @@ class Trainer:
             "network": self.network.state_dict(),
             "average": self.average,
             "optimiser": self._optimiser.state_dict(),
-            "generator": self._crops.generator.get_state(),
+            "crops": self._crops.state(),
         }
         partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as file:
@@ -163,7 +215,7 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
         self._optimiser.load_state_dict(state["optimiser"])
-        self._crops.generator.set_state(state["generator"].cpu())
+        self._crops.set_state(state["crops"])
         self.step = state["step"]
 
 
@@ -175,16 +227,18 @@ def train(
     device: str = "cpu",
     save_every: int = 100,
     report: Callable[[Progress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Trainer:
     """Train to the recipe's last step, going on from ``out/checkpoint.pt`` where there is one.
 
     Args:
         recipe: What to train.
-        folders: Where the clean images are.
+        folders: Where the pictures are, as for `read_examples`.
         out: Folder for ``checkpoint.pt`` and ``log.jsonl`` (one line per ``save_every`` steps).
         device: A torch device name.
         save_every: Steps between checkpoints.
         report: Called after every step.
+        stop: Asked after every step; once true, a checkpoint is written and training ends.
 
     Returns:
         The trainer after its last step; its ``average`` is what should be shipped.
@@ -194,20 +248,23 @@ def train(
         ConfigError: ``out`` holds a run of another recipe.
     """
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint = out / "checkpoint.pt"
-    trainer = Trainer(recipe, read_folder(folders), device=device)
+    checkpoint, log = out / "checkpoint.pt", out / "log.jsonl"
+    trainer = Trainer(recipe, read_examples(folders), device=device)
     if checkpoint.exists():
         trainer.load(checkpoint)
-    began, losses = time.monotonic(), list[float]()
-    while trainer.step < recipe.steps:
+    began, losses, stopped = time.monotonic(), list[float](), False
+    while trainer.step < recipe.steps and not stopped:
         rate = learning_rate(recipe, trainer.step)
         losses.append(trainer.train_step())
         progress = Progress(trainer.step, losses[-1], rate, time.monotonic() - began)
-        report(progress)
+        stopped = stop()
         if trainer.step % save_every == 0 or trainer.step == recipe.steps:
+            progress = replace(progress, loss=sum(losses) / len(losses), psnr=trainer.held_out_psnr())
             trainer.save(checkpoint)
-            line = asdict(progress) | {"loss": sum(losses) / len(losses)}
-            with (out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
+            with log.open("a") as lines:
+                lines.write(json.dumps(asdict(progress)) + "\n")
             losses.clear()
+        elif stopped:
+            trainer.save(checkpoint)
+        report(progress)
     return trainer

@@ -1,0 +1,106 @@
+"""Training pictures: what is read from folders, and the crops that are drawn from them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from streamrestore.errors import SourceError
+from streamrestore.training.data import CropSampler, Degradation, Example, read_examples, read_image
+from tests.clips import png
+
+CPU = torch.device("cpu")
+
+
+def coded(height: int = 40, width: int = 48) -> Tensor:
+    """A picture that says in each pixel where it is: row, column and a constant."""
+    rows = torch.arange(height, dtype=torch.uint8)[:, None].expand(height, width)
+    columns = torch.arange(width, dtype=torch.uint8)[None, :].expand(height, width)
+    return torch.stack([rows, columns, torch.full_like(rows, 200)])
+
+
+def darker(clean: Tensor, generator: Generator) -> Tensor:
+    """Half as bright, and a little noise, so that the generator shows."""
+    return clean / 2 + 0.01 * torch.rand(clean.shape, generator=generator)
+
+
+def pair_folder(folder: Path, names: tuple[str, str] = ("a.png", "a.png")) -> Path:
+    for kind, name in zip(("input", "target"), names, strict=True):
+        (folder / kind).mkdir(parents=True)
+        (folder / kind / name).write_bytes(png())
+    return folder
+
+
+def test_images_are_read_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    image = read_image(tmp_path / "a.png")
+    assert image.shape == (3, 16, 16)
+    assert (image == 128).all()
+
+
+def test_a_folder_of_pairs_is_recognised(tmp_path: Path) -> None:
+    pairs = pair_folder(tmp_path / "pairs")
+    (tmp_path / "clean" / "deep").mkdir(parents=True)
+    (tmp_path / "clean" / "deep" / "b.png").write_bytes(png())
+    examples = read_examples([tmp_path / "clean", pairs])
+    assert [example.degraded is None for example in examples] == [True, False]
+
+
+def test_folders_without_usable_images_are_said(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no image below"):
+        read_examples([tmp_path])
+    (tmp_path / "a.png").write_text("no picture")
+    with pytest.raises(SourceError, match=r"a\.png is no picture"):
+        read_examples([tmp_path])
+
+
+def test_an_image_without_its_like_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="has no pair for a"):
+        read_examples([pair_folder(tmp_path, ("a.png", "b.png"))])
+
+
+def test_too_small_pictures_are_said() -> None:
+    with pytest.raises(SourceError, match="at least 56 px"):
+        CropSampler([Example(coded())], 32, Degradation(darker, margin=12), 0, CPU)
+
+
+def test_crops_are_made_of_neighbouring_pixels_flipped_and_turned() -> None:
+    """Along each axis of a crop either the row or the column of the picture changes by one."""
+    _, clean = CropSampler([Example(coded())], 16, Degradation(darker), 0, CPU).batch(64)
+    codes = (clean * 255).round().int()
+    down, right = codes.diff(dim=2)[..., :-1], codes.diff(dim=3)[:, :, :-1]
+    assert ((down[:, :2].abs().sum(1) == 1) & (right[:, :2].abs().sum(1) == 1)).all()
+    seen = {tuple(crop[:2, 0, 0].tolist()) for crop in torch.cat([down, right], 1)[:, [0, 1]]}
+    assert len(seen) == 4
+    corners = {(int(rows.min()), int(columns.min())) for rows, columns, _ in codes}
+    assert len(corners) > 50
+
+
+def test_the_degradation_gets_the_margin_it_asked_for() -> None:
+    asked = []
+
+    def cropped(clean: Tensor, generator: Generator) -> Tensor:
+        asked.append(clean.shape)
+        return clean[..., 4:-4, 4:-4]
+
+    degraded, clean = CropSampler([Example(coded())], 16, Degradation(cropped, margin=4), 0, CPU).batch(2)
+    assert asked == [(2, 3, 24, 24)]
+    assert torch.equal(degraded, clean)
+
+
+def test_pairs_keep_what_was_taken_and_stay_upright() -> None:
+    image = coded()
+    degradation = Degradation(lambda clean, generator: darker(clean, generator)[..., 4:-4, 4:-4], margin=4)
+    sampler = CropSampler([Example(image, 255 - image)], 16, degradation, 0, CPU)
+    degraded, clean = sampler.batch(16)
+    assert torch.allclose(degraded, 1 - clean, atol=1e-6)
+    assert (clean[:, 0].diff(dim=1) > 0).all()
+
+
+def test_a_sampler_goes_on_where_another_stopped() -> None:
+    first, second = (CropSampler([Example(coded())], 16, Degradation(darker), 3, CPU) for _ in range(2))
+    first.batch(2)
+    second.set_state(first.state())
+    for one, other in zip(first.batch(3), second.batch(3), strict=True):
+        assert torch.equal(one, other)
