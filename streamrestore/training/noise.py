@@ -41,9 +41,10 @@ READ_SLOPE, READ_OFFSET, READ_SPREAD = 2.18, 1.2, 0.26
 COLOUR_GAINS = (1.2, 2.4)
 """White balance of red and blue against green; wider than Brooks et al. (1.5 to 2.4), for lamps."""
 
-COLOUR_PURITY = (0.7, 0.95)
-"""How much of a camera's colour is the display's own; the rest is its neighbours'. Inverted, it
-spans the colour matrices of common cameras (row sums of absolute values 1.1 to 2.5)."""
+COLOUR_PURITY = (0.6, 0.9)
+"""How much of a camera's colour is the display's own; the rest is its neighbours'. The colour
+matrix is the inverse: its rows have sums of absolute values of 1.2 to 3.2, which is by how much
+it can make noise grow."""
 
 DEMOSAICED_SHARE = 0.7
 LUMA_SMOOTHING = (0.0, 0.9)
