@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from streamrestore.checkpoint import Task, build_network
 from streamrestore.errors import ConfigError
 from streamrestore.mprnet import MPRNet, Widths
+from streamrestore.training.blur import MARGIN, random_blur
 from streamrestore.training.data import CropSampler, Degradation, Example, read_examples
 from streamrestore.training.losses import restoration_loss
 from streamrestore.training.noise import random_noise
@@ -28,6 +29,7 @@ from streamrestore.weights import read_weights
 
 DEGRADATIONS: dict[Task, Degradation] = {
     "derain": Degradation(random_rain),
+    "deblur": Degradation(random_blur, margin=MARGIN),
     "denoise": Degradation(random_noise),
 }
 
