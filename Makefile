@@ -24,9 +24,10 @@ check: $(STAMP) ## lint, format, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## run every benchmark in benchmarks/, and quote the figures in the documents
+bench: $(STAMP) ## run every benchmark in benchmarks/, and write the figures into the documents and model cards
 	@set -e; for script in $(BENCHMARKS); do echo "$$script"; $(BIN)/python $$script; done
 	@$(BIN)/python benchmarks/_tables.py
+	@$(BIN)/python benchmarks/_model_cards.py
 
 clean: ## remove what was built, tested and restored, and the virtual environment
 	rm -rf .venv demo-out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -13,6 +13,7 @@ import torch
 from streamrestore.devices import cpu_cores, find_devices
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 
 
 def data_folder() -> Path | None:
@@ -21,7 +22,8 @@ def data_folder() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Of the checkout, and whether something in it was changed."""
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -35,7 +37,7 @@ def record(name: str, results: object) -> None:
     document = {
         "benchmark": name,
         "date": datetime.now(UTC).date().isoformat(),
-        "commit": _commit(),
+        "commit": commit(),
         "machine": {
             "device": device.label(),
             "name": device.name,
@@ -46,7 +48,7 @@ def record(name: str, results: object) -> None:
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "av": av.__version__},
         "results": results,
     }
-    path = ROOT / "benchmarks" / "results" / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n")
     print(f"written: {path.relative_to(ROOT)}")

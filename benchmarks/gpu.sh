@@ -5,4 +5,4 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 REQUIRE_GPU=1 "$python" -m pytest -m gpu
 "$python" benchmarks/throughput.py
-"$python" benchmarks/derain_quality.py
+"$python" benchmarks/quality.py

@@ -7,13 +7,29 @@ from typing import get_args
 
 from streamrestore.checkpoint import Task
 from streamrestore.errors import ConfigError
+from streamrestore.mprnet import Stages
 
 TASKS: tuple[Task, ...] = get_args(Task)
+
+AUTO = "auto"
+"""In the place of tasks: each shot is given what it needs."""
 
 _RATE = re.compile(r"\d{1,6}(\.\d{1,6}|/[1-9]\d{0,6})?")
 _SIZE = re.compile(r"(?P<width>[1-9]\d{0,4})x(?P<height>[1-9]\d{0,4})")
 _PIPE_ALIASES = {"y4m": "yuv4mpegpipe", "raw": "rawvideo", "mkv": "matroska", "ts": "mpegts"}
 _CLOCK = re.compile(r"(?:(?:(?P<hours>\d+):)?(?P<minutes>\d+):)?(?P<seconds>\d+(?:\.\d+)?|\.\d+)")
+
+
+def is_auto(text: str) -> bool:
+    """Whether ``-t`` asks for each shot to be given what it needs; else it is for `parse_tasks`.
+
+    Raises:
+        ConfigError: It asks for tasks as well.
+    """
+    wanted = [part.strip().lower() for part in text.split(",")]
+    if AUTO in wanted and len(wanted) > 1:
+        raise ConfigError(f"-t {text}: auto chooses the tasks itself: give it alone, or the tasks without it")
+    return wanted == [AUTO]
 
 
 def parse_tasks(text: str) -> tuple[Task, ...]:
@@ -103,6 +119,11 @@ def parse_pipe_format(option: str, text: str | None, allowed: Sequence[str]) -> 
     if name not in allowed:
         raise ConfigError(f"{option} {text!r} is no format for pipes: give one of {', '.join(allowed)}")
     return name
+
+
+def parse_stages(number: int) -> Stages:
+    """How many stages to run; the option's own bounds leave these three."""
+    return 1 if number == 1 else 2 if number == 2 else 3
 
 
 def parse_patch(text: str) -> int | None:

@@ -10,7 +10,7 @@ import threading
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 # By default idle threads of torch's pool spin long for the next piece of work, on cores that the
 # decoder, the encoder and other workers need; a short spin is as fast alone, and far faster beside
@@ -21,15 +21,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.evaluate_cli import evaluate_command
 from pipelines.exit_codes import ExitCode, exit_code
 from pipelines.train_cli import train_command
 from pipelines.verify_cli import verify_command
 from pipelines.weights_cli import weights_app
 from streamrestore import __version__
 from streamrestore.errors import ConfigError, StreamRestoreError
-
-if TYPE_CHECKING:
-    from streamrestore.mprnet import Stages
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +38,7 @@ app = typer.Typer(
     help="Restore video: deblur, derain and denoise with MPRNet.",
 )
 app.add_typer(weights_app, name="weights")
+app.command("evaluate")(evaluate_command)
 app.command("train")(train_command)
 app.command("verify")(verify_command)
 
@@ -103,11 +102,11 @@ def restore(
     ] = None,
     task: Annotated[
         list[str] | None,
-        typer.Option("-t", "--task", help="derain, deblur, denoise, or a chain such as denoise,deblur."),
+        typer.Option("-t", "--task", help="derain, deblur, denoise, a chain such as denoise,deblur, or auto."),
     ] = None,
     weights: Annotated[
         list[str] | None,
-        typer.Option("--weights", help="Name (see: weights list) or file; once for each task of a chain."),
+        typer.Option("--weights", help="Name (see: weights list) or file; once for each task."),
     ] = None,
     stages: Annotated[int, typer.Option(min=1, max=3, help="Stages of the network: 1 is fastest, 3 best.")] = 3,
     local_pooling: Annotated[
@@ -187,10 +186,13 @@ def restore(
     Several inputs go one after the other through the same warm workers.
     """
     from pipelines.arguments import (
+        AUTO,
+        is_auto,
         parse_encoder_options,
         parse_patch,
         parse_rate,
         parse_size,
+        parse_stages,
         parse_tasks,
         parse_time,
         weights_per_task,
@@ -201,28 +203,35 @@ def restore(
     from pipelines.progress import make_reporter
     from pipelines.restore import PoolOptions, restore_files, start_pool
     from pipelines.signals import stop_on_signals
+    from streamrestore.assessor import load_assessor
     from streamrestore.devices import choose_devices, choose_precision, find_devices
     from streamrestore.encoding import EncodingRequest
     from streamrestore.opening import InputRequest
-    from streamrestore.weights import find_weights
+    from streamrestore.weights import find_weights, find_weights_for_all
 
     if overwrite and never_overwrite:
         raise ConfigError("-y and -n contradict each other: give one of them")
     _set_up_logging(verbose=verbose)
-    tasks = parse_tasks(",".join(task or []))
-    items = plan_items([*(inputs or []), *(more_inputs or [])], output, tasks)
+    wanted = ",".join(task or [])
+    tasks = () if is_auto(wanted) else parse_tasks(wanted)
+    items = plan_items([*(inputs or []), *(more_inputs or [])], output, tasks or (AUTO,))
     comes, goes = plan_pipes(items, pipe_format, input_format)
     pipe = None if goes is None else PipeOutput(goes, take_stdout())
-    models = tuple(map(find_weights, tasks, weights_per_task(tasks, weights or [])))
     choice = choose_devices(devices, find_devices())
+    if tasks:
+        named = weights_per_task(tasks, weights or [])
+        models = tuple(find_weights(*each, choice.kind) for each in zip(tasks, named, strict=True))
+    else:
+        models = find_weights_for_all(weights or [], choice.kind)
     chosen_precision, why = choose_precision(precision, choice)
     network = Network(
         models=models,
         device=choice.devices[0],
         precision=chosen_precision,
-        stages=_stages(stages),
+        stages=parse_stages(stages),
         local_pooling=local_pooling,
         strength=strength,
+        assessor=None if tasks else load_assessor(),
     )
     options = FileOptions(
         network=network,
@@ -275,11 +284,6 @@ def devices(
     typer.echo(f"devices: {choice.reason}")
     typer.echo(f"precision: {precision}, since {why}")
     typer.echo(f"workers: {default_workers(choice)}")
-
-
-def _stages(number: int) -> "Stages":
-    # The option's own bounds leave these three.
-    return 1 if number == 1 else 2 if number == 2 else 3
 
 
 def _set_up_logging(*, verbose: bool) -> None:

@@ -20,11 +20,11 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import groupby, islice
 from typing import Protocol
 
 import numpy as np
@@ -32,6 +32,7 @@ import numpy as np
 from streamrestore.errors import DeviceMemoryError, RestoreError, StoppedError, WorkerStartError
 from streamrestore.frame import Chunk, Frame, OnError, Planes, Restored, Stamp, VideoFormat, planes_md5
 from streamrestore.patches import PatchPlan
+from streamrestore.shots import Shot, shot_at
 from workers import RestorerPool, plan_window
 
 log = logging.getLogger(__name__)
@@ -119,22 +120,45 @@ class _Pending:
     stamps: tuple[Stamp, ...]
     chunk: Chunk
     """Kept in case it cannot be restored."""
-    result: "Future[Restored]"
+    result: "Future[Restored] | None"
+    """None where nothing is to be done."""
 
 
-def _next_frames(frames: Iterator[Frame], count: int) -> tuple[list[Frame], BaseException | None]:
-    """The next frames, at most ``count``, and the error that ended them, if one did."""
-    group = list[Frame]()
-    try:
-        for frame in islice(frames, count):
-            group.append(frame)
-    except BaseException as error:  # noqa: BLE001 - it takes its place in the order, after these frames
-        return group, error
-    return group, None
+def _groups(frames: Iterator[Frame], shots: Sequence[Shot], most: int) -> Iterator[tuple[Shot | None, list[Frame]]]:
+    """Frames that travel together, at most so many; where there are shots, all of the one that they come with."""
+    for shot, same in groupby(frames, lambda frame: shot_at(shots, frame.pts) if shots else None):
+        for group in _lists(same, most):
+            yield shot, group
+
+
+def _lists(frames: Iterator[Frame], most: int) -> Iterator[list[Frame]]:
+    """Frames in lists of at most so many; an error comes after all frames before it."""
+    while True:
+        group = list[Frame]()
+        try:
+            for frame in islice(frames, most):
+                group.append(frame)
+        except BaseException:
+            if group:
+                yield group
+            raise
+        if not group:
+            return
+        yield group
+
+
+def _stamp(frame: Frame, *, untouched: bool) -> Stamp:
+    md5 = planes_md5(frame.planes)
+    return Stamp(frame.pts, frame.duration, md5, frame.defects, frame.lost, untouched=untouched)
 
 
 def build_engine(
-    pool: RestorerPool, video: VideoFormat, plan: PatchPlan, *, on_error: OnError = "pass"
+    pool: RestorerPool,
+    video: VideoFormat,
+    plan: PatchPlan,
+    *,
+    shots: Sequence[Shot] = (),
+    on_error: OnError = "pass",
 ) -> "FrameEngine":
     """An engine with chunks and a window that suit the frames, and the pool as it is now.
 
@@ -142,11 +166,18 @@ def build_engine(
         pool: Where chunks are restored; ready.
         video: What all frames have in common.
         plan: How they are cut.
+        shots: As of `FrameEngine`.
         on_error: As of `FrameEngine`.
     """
     window = plan_window(max(1, pool.state().workers), video.frame_bytes(), pool.budget_bytes)
     return FrameEngine(
-        pool, video, plan, frames_per_chunk=window.frames_per_chunk, window=window.chunks, on_error=on_error
+        pool,
+        video,
+        plan,
+        frames_per_chunk=window.frames_per_chunk,
+        window=window.chunks,
+        shots=shots,
+        on_error=on_error,
     )
 
 
@@ -161,6 +192,7 @@ class FrameEngine:
         *,
         frames_per_chunk: int,
         window: int,
+        shots: Sequence[Shot] = (),
         on_error: OnError = "pass",
     ) -> None:
         """Prepare a run.
@@ -171,6 +203,8 @@ class FrameEngine:
             plan: How they are cut.
             frames_per_chunk: Frames that travel and are batched together.
             window: Most chunks between decoder and encoder, both included.
+            shots: What is done to which frames; those of a shot that needs nothing go on as they came, without
+                the pool. Where there are none, every frame is given all that the pool's restorers do.
             on_error: Whether frames that cannot be restored are passed on as they came, or end
                 the run. Where it happens `FAILURES_IN_A_ROW` times it is not the frames' fault,
                 and the run ends all the same.
@@ -179,6 +213,7 @@ class FrameEngine:
         self._video = video
         self._plan = plan
         self._frames_per_chunk = frames_per_chunk
+        self._shots = shots
         self._on_error = on_error
         self._failures = 0
         """Chunks in a row that could not be restored."""
@@ -241,29 +276,29 @@ class FrameEngine:
         with suppress(queue.Empty):
             while True:
                 item = self._window.get_nowait()
-                if isinstance(item, _Pending):
+                if isinstance(item, _Pending) and item.result is not None:
                     item.result.cancel()
 
     def _read(self, frames: Iterator[Frame], enough: threading.Event) -> None:
         """Decode, group and submit until the end, or until it is enough; an error takes its place in the order."""
         last: BaseException | None = None
         try:
-            while last is None:
+            groups = _groups(frames, self._shots, self._frames_per_chunk)
+            while True:
                 self._take_place()
                 if enough.is_set():
                     raise StoppedError("stopped before the last frame")
                 began = time.monotonic()
-                group, last = _next_frames(frames, self._frames_per_chunk)
+                shot, group = next(groups, (None, []))
                 if not group:
                     break
+                tasks = None if shot is None else shot.tasks
+                untouched = tasks == ()
                 planes = tuple(np.stack(same) for same in zip(*(frame.planes for frame in group), strict=True))
-                stamps = tuple(
-                    Stamp(frame.pts, frame.duration, planes_md5(frame.planes), frame.defects, frame.lost)
-                    for frame in group
-                )
+                stamps = tuple(_stamp(frame, untouched=untouched) for frame in group)
                 self._meter.decode += time.monotonic() - began
-                chunk = Chunk(self._video, self._plan, planes)
-                self._window.put(_Pending(stamps, chunk, self._pool.submit(chunk)))
+                chunk = Chunk(self._video, self._plan, planes, tasks)
+                self._window.put(_Pending(stamps, chunk, None if untouched else self._pool.submit(chunk)))
         except BaseException as error:  # noqa: BLE001 - it is handed to the caller's thread, not swallowed
             last = error
         self._window.put(last)
@@ -296,6 +331,8 @@ class FrameEngine:
 
     def _restored(self, item: _Pending) -> tuple[tuple[Stamp, ...], Planes]:
         """A chunk's frames, restored, or as they came if that is how it must be."""
+        if item.result is None:
+            return item.stamps, item.chunk.planes
         try:
             restored = self._result(item.result)
         except (DeviceMemoryError, WorkerStartError):

@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from pipelines.engine import Progress, build_engine
+from pipelines.looking import describe_shots, with_shots
 from pipelines.partial import commit, hold_partial, waiting_receipt
 from pipelines.planning import FileJob, shrink
 from pipelines.progress import Finished, Reporter, StopAware
@@ -40,48 +41,61 @@ def restore_file(job: FileJob, pool: RestorerPool, reporter: Reporter, stop: thr
     """
     with hold_partial(job.output) as partial:
         while True:
+            folder = WorkFolder(job.work_root(), job.facts())
+            if job.options.restart:
+                folder.sweep()
+            folder.open()
             try:
-                return _restore(job, pool, reporter, stop, partial)
-            except DeviceMemoryError as error:
-                job = shrink(job, error)
+                job = with_shots(job, folder, _expected_frames(job), reporter, stop)
+                return _restore(job, folder, pool, reporter, stop, partial)
+            except (StreamRestoreError, KeyboardInterrupt) as error:
+                smaller = shrink(job) if isinstance(error, DeviceMemoryError) else None
+                if smaller is None:
+                    _tell_what_is_kept(job, folder, reporter)
+                    if isinstance(error, DiskFullError):
+                        _tell_what_is_needed(job, folder, reporter)
+                    raise
+                folder.sweep()  # no other run would finish this plan either
+                job = smaller
                 height, width = job.patches.patch
                 reporter.note(f"{job.info.path}: {error}: beginning again with patches of {width}x{height} px")
 
 
-def _restore(job: FileJob, pool: RestorerPool, reporter: Reporter, stop: threading.Event, partial: Path) -> Finished:
+def _restore(
+    job: FileJob, folder: WorkFolder, pool: RestorerPool, reporter: Reporter, stop: threading.Event, partial: Path
+) -> Finished:
     started = datetime.now(UTC)
-    folder = WorkFolder(job.work_root(), job.facts())
-    if job.options.restart:
-        folder.sweep()
-    folder.open()
-    done = dict[int, SegmentRecord]()
-    try:
-        with stopping_at_once(stop):
-            done = folder.finished()
-        _begin(job, folder, done, reporter)
-        progress = _restore_segments(job, folder, done, pool, reporter, stop)
-        warnings = _finish(job, folder, partial, started, stop)
-    except (StreamRestoreError, KeyboardInterrupt) as error:
-        _tell_what_is_kept(job, folder, reporter)
-        if isinstance(error, DiskFullError):
-            _tell_what_is_needed(job, folder, reporter)
-        raise
+    with stopping_at_once(stop):
+        done = folder.finished()
+    _begin(job, folder, done, reporter)
+    progress = _restore_segments(job, folder, done, pool, reporter, stop)
+    receipt, warnings = _finish(job, folder, partial, started, stop)
     for warning in warnings:
         reporter.note(f"{job.output}: {warning}")
     if not job.options.keep:
         folder.sweep()
-    return Finished(job.info.path, job.output, progress, sum(len(record.stamps) for record in done.values()))
+    return Finished(
+        job.info.path,
+        job.output,
+        progress,
+        frames_before=sum(len(record.stamps) for record in done.values()),
+        untouched=receipt.counts.untouched,
+    )
 
 
 def _finish(
     job: FileJob, folder: WorkFolder, partial: Path, started: datetime, stop: threading.Event
-) -> tuple[str, ...]:
-    """Join the segments, compare the result with the source, write the receipt, give it its name; what to warn of."""
+) -> tuple[Receipt, tuple[str, ...]]:
+    """Join the segments, compare the result with the source, write the receipt, give it its name.
+
+    Returns:
+        The receipt, and what came up on the way.
+    """
     with stopping_at_once(stop):
         receipt, warnings = _join(job, folder, partial, started)
     write_receipt(waiting_receipt(partial, job.output), receipt)
     commit(partial, job.output)
-    return warnings
+    return receipt, warnings
 
 
 def _join(job: FileJob, folder: WorkFolder, partial: Path, started: datetime) -> tuple[Receipt, tuple[str, ...]]:
@@ -134,7 +148,7 @@ def _begin(job: FileJob, folder: WorkFolder, done: dict[int, SegmentRecord], rep
     expected = _expected_frames(job)
     ready = sum(len(record.stamps) for record in done.values())
     reporter.begin(job.info.path, job.output, None if expected is None else max(0, expected - ready))
-    for note in job.notes:
+    for note in (*job.notes, *describe_shots(job.shots, job.info)):
         reporter.note(f"{job.info.path}: {note}")
     if done:
         reporter.note(
@@ -155,13 +169,13 @@ def _describe_other(other: OtherJob, job: FileJob) -> str:
 
 def _tell_what_is_kept(job: FileJob, folder: WorkFolder, reporter: Reporter) -> None:
     kept = folder.count()
-    if not kept:
+    if kept:
+        reporter.note(
+            f"{job.info.path}: {kept} of {len(job.segments)} segments are done and kept in {folder.path}; "
+            "the same command goes on from there"
+        )
+    elif not job.shots:
         folder.sweep()
-        return
-    reporter.note(
-        f"{job.info.path}: {kept} of {len(job.segments)} segments are done and kept in {folder.path}; "
-        "the same command goes on from there"
-    )
 
 
 def _tell_what_is_needed(job: FileJob, folder: WorkFolder, reporter: Reporter) -> None:
@@ -183,7 +197,7 @@ def _restore_segments(
 ) -> Progress:
     """Restore every segment that is not done yet."""
     pending = [segment for segment in job.segments if segment.index not in done]
-    engine = build_engine(pool, job.info.video, job.patches, on_error=job.options.on_error)
+    engine = build_engine(pool, job.info.video, job.patches, shots=job.shots, on_error=job.options.on_error)
     with job.source, open_sink(folder, job.info, job.encoding, pending) as sink:
         frames = chain.from_iterable(
             job.source.frames(part, on_error=job.options.on_error) for part in _stretches(pending)
@@ -206,6 +220,8 @@ def _stretches(segments: list[Segment]) -> list[Trim]:
 
 def _expected_frames(job: FileJob) -> int | None:
     """For the progress line only: headers may count packets that are never shown."""
+    if job.shots:
+        return sum(shot.frames for shot in job.shots)
     info, start, stop = job.info, job.options.start_seconds, job.options.stop_seconds
     if start is None and stop is None:
         return info.estimated_frames

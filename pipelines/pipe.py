@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pipelines.arguments import parse_pipe_format
 from pipelines.engine import Progress, build_engine
+from pipelines.looking import describe_shots, look
 from pipelines.outputs import Item, check_output
 from pipelines.partial import commit, hold_partial
 from pipelines.planning import FileOptions, plan_job_carry, plan_job_patches
@@ -31,6 +32,8 @@ from streamrestore.patches import PatchPlan
 from streamrestore.pipes import PipeWriter, ReplayedPipe
 from streamrestore.places import PIPES, image_pattern
 from streamrestore.probing import SourceInfo, probe
+from streamrestore.receipt_parts import Counts
+from streamrestore.shots import Shot
 from streamrestore.source import Source, Trim, plan_trim
 from streamrestore.stream_sink import open_stream_sink
 from streamrestore.verification import compare_frames
@@ -99,6 +102,8 @@ class PipeJob:
     patches: PatchPlan
     notes: tuple[str, ...]
     """What the user should read before work starts."""
+    shots: tuple[Shot, ...] = ()
+    """What each shot is given, once it was looked at; none where every frame is given the whole chain."""
 
 
 def prepare_pipe(item: Item, options: FileOptions, stop: threading.Event) -> PipeJob:
@@ -117,6 +122,11 @@ def prepare_pipe(item: Item, options: FileOptions, stop: threading.Event) -> Pip
     """
     with ExitStack() as stack:
         if item.source == PIPE:
+            if options.network.assessor is not None:
+                raise ConfigError(
+                    "-t auto looks through the whole video before it restores the first frame, and what comes from "
+                    "standard input can be read only once: put it into a file, or name the tasks, such as -t denoise"
+                )
             if sys.stdin is None or os.isatty(_STDIN):
                 raise ConfigError("there is nothing on standard input: pipe a video into it, or name a file")
             pipe = ReplayedPipe(_STDIN, stop)
@@ -180,25 +190,29 @@ def restore_pipe(job: PipeJob, pool: RestorerPool, reporter: Reporter, stop: thr
         StoppedError: ``stop`` was set before the last frame.
         StreamRestoreError: Something failed.
     """
+    if (assessor := job.options.network.assessor) is not None:
+        frames, on_error = job.info.estimated_frames, job.options.on_error
+        source = Source(job.info, deinterlace=job.fields.deinterlace)
+        job = replace(job, shots=look(source, job.trim, assessor, frames, reporter, stop, on_error=on_error))
     reporter.begin(job.info.path, job.output, job.info.estimated_frames)
-    for note in job.notes:
+    for note in (*job.notes, *describe_shots(job.shots, job.info)):
         reporter.note(f"{job.info.path}: {note}")
     with ExitStack() as stack:
         if job.output == PIPE:
             assert job.options.pipe is not None
-            progress, _ = _restore(job, PipeWriter(job.options.pipe.descriptor, stop), pool, reporter, stop)
+            progress, stamps = _restore(job, PipeWriter(job.options.pipe.descriptor, stop), pool, reporter, stop)
         else:
             partial = stack.enter_context(hold_partial(job.output))
             progress, stamps = _restore(job, partial, pool, reporter, stop)
             _verify(job, partial, stamps)
             commit(partial, job.output)
-    return Finished(job.info.path, job.output, progress)
+    return Finished(job.info.path, job.output, progress, untouched=Counts.of(stamps).untouched)
 
 
 def _restore(
     job: PipeJob, target: Path | PipeWriter, pool: RestorerPool, reporter: Reporter, stop: threading.Event
 ) -> tuple[Progress, list[Stamp]]:
-    engine = build_engine(pool, job.info.video, job.patches, on_error=job.options.on_error)
+    engine = build_engine(pool, job.info.video, job.patches, shots=job.shots, on_error=job.options.on_error)
     pipe = job.info.opening.pipe
     with Source(job.info, deinterlace=job.fields.deinterlace) as source:
         try:

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pipelines.outputs import Item, check_output, default_output
 from pipelines.partial import landing_place
+from streamrestore.assessor import ShotAssessor
 from streamrestore.bare_carry import BARE, plan_bare_carry
 from streamrestore.carry import CarryPlan
 from streamrestore.carry_planning import plan_carry
@@ -15,7 +17,7 @@ from streamrestore.checkpoint import Model, Task
 from streamrestore.devices import Device, Precision, batch_pixels
 from streamrestore.encoder import check_encoder
 from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding
-from streamrestore.errors import ConfigError, DeviceMemoryError, PatchSizeError, SourceError
+from streamrestore.errors import ConfigError, PatchSizeError, SourceError
 from streamrestore.flops import flops_per_pixel
 from streamrestore.frame import OnError
 from streamrestore.identity import FileIdentity, describe_environment, identify_file, key_of
@@ -29,6 +31,7 @@ from streamrestore.receipt import read_receipt, receipt_path
 from streamrestore.restoration_tag import restoration_words
 from streamrestore.scan import scan_times
 from streamrestore.segments import Segment, frames_in_segment, plan_segments
+from streamrestore.shots import Shot
 from streamrestore.source import Source, Trim, plan_trim
 from workers import frames_in_chunk
 
@@ -47,11 +50,13 @@ class Network:
     stages: Stages = 3
     local_pooling: bool = False
     strength: float = 1.0
+    assessor: ShotAssessor | None = None
+    """Tells what each shot needs of the chain; None gives every frame all of it."""
 
     @property
-    def tasks(self) -> tuple[Task, ...]:
-        """What the chain does."""
-        return tuple(model.task for model in self.models)
+    def tasks(self) -> tuple[Task | Literal["auto"], ...]:
+        """What was asked for: what the chain does, or ``auto`` for what each shot needs of it."""
+        return tuple(model.task for model in self.models) if self.assessor is None else ("auto",)
 
     @property
     def crop(self) -> int:
@@ -65,13 +70,14 @@ class Network:
 
     def words(self) -> str:
         """What it does to a video, for a tag in it."""
-        return restoration_words(self.models, strength=self.strength)
+        return restoration_words(self.models, strength=self.strength, by_shot=self.assessor is not None)
 
     def facts(self) -> dict[str, object]:
         """All of it that a result's bytes depend on."""
         return {
             "weights": {model.task: model.sha256 for model in self.models},
             "tasks": list(self.tasks),
+            **({} if self.assessor is None else {"assessor": self.assessor.sha256}),
             "stages": self.stages,
             "local_pooling": self.local_pooling,
             "strength": self.strength,
@@ -140,6 +146,8 @@ class FileJob:
     """None where it is done: finding them reads through the file."""
     done: bool
     """Whether the output is there already, with a receipt of the same request."""
+    shots: tuple[Shot, ...] = ()
+    """What each shot is given, once it was looked at; none where every frame is given the whole chain."""
 
     @property
     def info(self) -> SourceInfo:
@@ -246,16 +254,16 @@ def _is_done(output: Path, key: str) -> bool:
         return False
 
 
-def shrink(job: FileJob, error: DeviceMemoryError) -> FileJob:
-    """The job with patches half as large; raises the error where there are none, or the size was asked for."""
+def shrink(job: FileJob) -> FileJob | None:
+    """The job with patches half as large; None where there are none, or the size was asked for."""
     if job.options.patch is not None:
-        raise error
+        return None
     try:
         patches = plan_job_patches(job.info, job.options.network, max(job.patches.patch) // 2)
     except PatchSizeError:
-        raise error from None
+        return None
     if patches.patch == job.patches.patch:
-        raise error
+        return None
     return _with_segments(replace(job, patches=patches))
 
 

@@ -33,6 +33,8 @@ class Finished:
     """Where it stood at its end."""
     frames_before: int = 0
     """Frames that an earlier run had restored already."""
+    untouched: int = 0
+    """Frames, of this run or an earlier one, that needed no restoring."""
 
 
 class Reporter(Protocol):
@@ -43,12 +45,16 @@ class Reporter(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+    def look(self, source: Path, frames: int | None) -> None:
+        """A file is looked through before it begins; ``frames`` is the expected number, if it is known."""
+        ...
+
     def begin(self, source: Path, output: Path, frames: int | None) -> None:
         """A file begins; ``frames`` is the expected number, if it is known."""
         ...
 
     def update(self, progress: Progress) -> None:
-        """Called several times a second while a file is restored."""
+        """Called several times a second while a file is looked through or restored."""
         ...
 
     def finish(self, finished: Finished) -> None:
@@ -96,6 +102,10 @@ def describe_finished(finished: Finished) -> str:
     frames = f"{end.frames} {'frame' if end.frames == 1 else 'frames'}"
     if finished.frames_before:
         frames += f" (and {finished.frames_before} before)"
+    if finished.untouched == end.frames + finished.frames_before:
+        frames += ", none of which needed restoring,"
+    elif finished.untouched:
+        frames += f", {finished.untouched} of which needed no restoring,"
     return (
         f"{finished.output}: {frames} in {end.elapsed_seconds:.1f} s, {end.frames_per_second():.2f} fps "
         f"({end.load.bottleneck()} is the bottleneck: {describe_load(end.load)})"
@@ -114,6 +124,9 @@ class _Quiet:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        pass
+
+    def look(self, source: Path, frames: int | None) -> None:
         pass
 
     def begin(self, source: Path, output: Path, frames: int | None) -> None:
@@ -141,9 +154,16 @@ class _Paced(_Quiet):
         self._clock = clock
         self._frames: int | None = None
         self._said = 0.0
+        self._looking = False
+
+    def look(self, source: Path, frames: int | None) -> None:
+        self._frames, self._said, self._looking = frames, self._clock(), True
 
     def begin(self, source: Path, output: Path, frames: int | None) -> None:
-        self._frames, self._said = frames, self._clock()
+        self._frames, self._said, self._looking = frames, self._clock(), False
+
+    def _describe(self, progress: Progress) -> str:
+        return "looking" if self._looking else describe_progress(progress)
 
     def _due(self, seconds: float) -> bool:
         """Whether it is so long since the last time; if so, now is the last time."""
@@ -161,6 +181,10 @@ class _Plain(_Paced):
         super().__init__(clock)
         self._out = Console(highlight=False, soft_wrap=True)
 
+    def look(self, source: Path, frames: int | None) -> None:
+        super().look(source, frames)
+        self.note(f"{source}: looking at the footage")
+
     def update(self, progress: Progress) -> None:
         if not self._due(_PLAIN_SECONDS):
             return
@@ -168,7 +192,7 @@ class _Plain(_Paced):
         left = progress.seconds_left(self._frames)
         ahead = "" if left is None else f"eta {left:.0f} s  "
         rate = progress.frames_per_second()
-        self._errors.print(f"{count} frames  {rate:.2f} fps  {ahead}{describe_progress(progress)}", markup=False)
+        self._errors.print(f"{count} frames  {rate:.2f} fps  {ahead}{self._describe(progress)}", markup=False)
 
     def finish(self, finished: Finished) -> None:
         self._out.print(describe_finished(finished), markup=False)
@@ -203,15 +227,18 @@ class _Live(_Plain):
     ) -> None:
         self._bar.stop()
 
+    def look(self, source: Path, frames: int | None) -> None:
+        super().look(source, frames)
+        self._start_task(source, frames)
+
     def begin(self, source: Path, output: Path, frames: int | None) -> None:
-        self._end_task()
-        shown = str(frames) if frames else "?"
-        self._task = self._bar.add_task(source.name, total=frames, frames=shown, rate=0.0, load="starting")
+        super().begin(source, output, frames)
+        self._start_task(source, frames)
 
     def update(self, progress: Progress) -> None:
         if self._task is not None:
             rate = progress.frames_per_second()
-            load = describe_progress(progress)
+            load = self._describe(progress)
             self._bar.update(self._task, completed=progress.frames, rate=rate, load=load)
 
     def finish(self, finished: Finished) -> None:
@@ -222,6 +249,11 @@ class _Live(_Plain):
         self._end_task()
         super().fail(source, message)
 
+    def _start_task(self, source: Path, frames: int | None) -> None:
+        self._end_task()
+        shown = str(frames) if frames else "?"
+        self._task = self._bar.add_task(source.name, total=frames, frames=shown, rate=0.0, load="starting")
+
     def _end_task(self) -> None:
         if self._task is not None:
             self._bar.remove_task(self._task)
@@ -230,6 +262,10 @@ class _Live(_Plain):
 
 class _Json(_Paced):
     """One JSON object a line on stdout, for programs; ``event`` says what it is."""
+
+    def look(self, source: Path, frames: int | None) -> None:
+        super().look(source, frames)
+        self._say(event="look", source=str(source), frames_total=frames)
 
     def begin(self, source: Path, output: Path, frames: int | None) -> None:
         super().begin(source, output, frames)
@@ -240,7 +276,7 @@ class _Json(_Paced):
             return
         left = progress.seconds_left(self._frames)
         self._say(
-            event="progress",
+            event="looking" if self._looking else "progress",
             frames=progress.frames,
             frames_total=self._frames,
             fps=round(progress.frames_per_second(), 3),
@@ -255,6 +291,7 @@ class _Json(_Paced):
             output=str(finished.output),
             frames=finished.progress.frames,
             frames_before=finished.frames_before,
+            untouched=finished.untouched,
             elapsed_seconds=round(finished.progress.elapsed_seconds, 3),
             **_load_fields(finished.progress.load),
         )

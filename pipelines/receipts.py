@@ -17,6 +17,7 @@ from streamrestore.receipt_parts import (
     OutputFile,
     Plan,
     SegmentUsed,
+    ShotUsed,
     SourceFile,
     Timings,
     Tool,
@@ -61,6 +62,7 @@ def issue_receipt(
         key=request_key(job.identity, job.options),
         settings=json_of(job.options.facts()),
         plan=Plan.of(job.encoding, job.carry, job.patches),
+        shots=tuple(map(ShotUsed.of, job.shots)),
         segments=tuple(map(SegmentUsed.of, records)),
         counts=Counts.of(stamps),
         timings=Timings(

@@ -1,35 +1,100 @@
-"""``streamrestore train``: train weights from a recipe."""
+"""``streamrestore train``: train weights from a recipe.
 
+What loads torch is imported inside the command, so that ``--help`` answers at once.
+"""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress as RichProgress
 
-if TYPE_CHECKING:
-    from streamrestore.training.train import Progress
+from pipelines.signals import stop_on_signals
+from pipelines.train_progress import TrainingReporter
+from streamrestore.errors import ConfigError, DiskFullError, OutputError, SourceError, StreamRestoreError
 
 
 def train_command(
     recipe: Annotated[Path, typer.Argument(help="A recipe file, such as recipes/derain-compact.toml.")],
-    data: Annotated[list[Path], typer.Option("--data", help="Folder of clean images; may be given again.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for checkpoint, log and weights.")],
-    device: Annotated[str, typer.Option(help="cpu, or cuda:0 and so on.")] = "cpu",
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            "--data",
+            help="Folder of clean images, which are degraded as the recipe's task says; or, where it holds "
+            "input/ and target/, of degraded and clean images in pairs. May be given again.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for checkpoint, log, curves and weights.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, or a GPU such as cuda:0.")] = "auto",
 ) -> None:
-    """Train weights from a recipe, going on from OUT/checkpoint.pt where there is one.
+    """Train weights from a recipe; the same command goes on where it was stopped.
 
-    The weights are written to OUT/RECIPE.safetensors; use them with: restore --weights FILE.
+    Ctrl-C writes OUT/checkpoint.pt first; a kill loses the steps since the last one. The network
+    that comes of it is the same as without the stop. The weights are written to
+    OUT/RECIPE.safetensors; use them with: restore --weights FILE.
     """
+    from streamrestore.training.curves import plot_curves
     from streamrestore.training.export import export
     from streamrestore.training.train import Recipe, train
 
     settings = Recipe.from_toml(recipe)
-    with RichProgress(console=Console(stderr=True)) as bar:
-        task = bar.add_task(recipe.stem, total=settings.steps)
+    for folder in data:
+        if not folder.is_dir():
+            raise SourceError(f"--data {folder} is no folder: give one of clean images, or with input/ and target/")
+    chosen = _find_device(device)
+    report = TrainingReporter(recipe.stem, settings.steps)
+    with stop_on_signals() as request:
+        try:
+            with report, _writing_to(out):
+                trainer = train(settings, data, out, device=chosen, report=report, stop=request.event.is_set)
+        except KeyboardInterrupt:
+            report.note("stopped at once; the same command goes on from the last checkpoint")
+            raise typer.Exit(request.code) from None
+    if trainer.step < settings.steps:
+        report.note(f"stopped after step {trainer.step} of {settings.steps}; the same command goes on from there")
+        raise typer.Exit(request.code)
+    with _writing_to(out):
+        weights = export(settings, trainer.average, out, recipe.stem)
+    typer.echo(f"{weights}: trained, {settings.steps} steps")
+    curves = out / "curves.svg"
+    try:
+        plot_curves(out / "log.jsonl", curves)
+        typer.echo(f"{curves}: drawn from {out / 'log.jsonl'}")
+    except StreamRestoreError as error:
+        # The weights are there; a picture less is no failure.
+        report.note(f"no picture of the curves: {error}")
+    typer.echo(f"use it: streamrestore restore INPUT -t {settings.task} --weights {weights}")
 
-        def report(progress: "Progress") -> None:
-            bar.update(task, completed=progress.step, description=f"loss {progress.loss:.4f}")
 
-        trainer = train(settings, data, out, device=device, report=report)
-    typer.echo(export(settings, trainer.average, out, recipe.stem))
+def _find_device(request: str) -> str:
+    """The device to train on, as torch names it.
+
+    Raises:
+        ConfigError: It is not here.
+    """
+    from streamrestore.devices import find_devices
+
+    labels = [device.label() for device in find_devices()]
+    if request == "auto":
+        return labels[0]
+    if request not in labels:
+        raise ConfigError(f"there is no --device {request} here: give auto, or one of {', '.join(labels)}")
+    return request
+
+
+@contextmanager
+def _writing_to(out: Path) -> Iterator[None]:
+    """Turn what the system raises while files are written into our errors.
+
+    Raises:
+        DiskFullError: There is no space left.
+        OutputError: The folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(f"{out}: no space left: free some, and the same command goes on") from error
+        raise OutputError(f"{out} cannot be written: {error.strerror or error}") from error

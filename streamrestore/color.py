@@ -28,6 +28,10 @@ LUMA_WEIGHTS: dict[Matrix, tuple[float, float]] = {
 Parity = Literal[0, 1]
 """Which field of a frame a picture is: 0 its even rows, 1 its odd ones."""
 
+_FIELDS: tuple[tuple[Parity, slice], ...] = ((0, slice(0, None, 2)), (1, slice(1, None, 2)))
+_FRAME: tuple[tuple[Parity | None, slice], ...] = ((None, slice(None)),)
+"""The parity and the rows of each picture that a frame is restored as."""
+
 _SITES = {
     ChromaLocation.LEFT: (0.5, 0.0),
     ChromaLocation.CENTER: (0.5, 0.5),
@@ -185,3 +189,50 @@ def add_residual(
         for plane, change in zip(colour, changes, strict=True)
     )
     return (*restored, *alpha)
+
+
+def to_pictures(planes: tuple[Tensor, ...], video: VideoFormat) -> Tensor:
+    """Convert frames to the pictures that networks are shown: upright, and field by field where they hold fields.
+
+    Args:
+        planes: As for `to_rgb`, of K whole frames.
+        video: What the samples mean.
+
+    Returns:
+        ``[P, 3, h, w]`` float32 RGB in [0, 1] of the size `VideoFormat.picture` has upright. P is K, or 2 K: first
+        all even fields, then all odd ones.
+    """
+    pictures = [
+        to_rgb(tuple(plane[:, rows] for plane in planes), video.picture, parity=parity)
+        for parity, rows in _parts(video)
+    ]
+    return torch.rot90(torch.cat(pictures), video.quarter_turns, (2, 3))
+
+
+def add_residuals(
+    planes: tuple[Tensor, ...], residuals: Tensor, video: VideoFormat, *, strength: float = 1.0
+) -> tuple[Tensor, ...]:
+    """Add what was changed in the pictures of `to_pictures` to the frames they were made of.
+
+    Args:
+        planes: Of the frames.
+        residuals: One for each picture, as for `add_residual`.
+        video: What the samples mean.
+        strength: Factor on the residuals.
+
+    Returns:
+        As `add_residual`.
+    """
+    parts = _parts(video)
+    residuals = torch.rot90(residuals, -video.quarter_turns, (2, 3))
+    restored = tuple(torch.empty_like(plane) for plane in planes)
+    for (parity, rows), residual in zip(parts, residuals.chunk(len(parts)), strict=True):
+        part = tuple(plane[:, rows] for plane in planes)
+        changed = add_residual(part, residual, video.picture, strength=strength, parity=parity)
+        for whole, plane in zip(restored, changed, strict=True):
+            whole[:, rows] = plane
+    return restored
+
+
+def _parts(video: VideoFormat) -> tuple[tuple[Parity | None, slice], ...]:
+    return _FIELDS if video.fields else _FRAME

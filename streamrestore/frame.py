@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from streamrestore.checkpoint import Task
 from streamrestore.patches import PatchPlan
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
@@ -185,6 +186,8 @@ class Stamp:
     lost: int = 0
     passed: bool = False
     """Whether the frame could not be restored, and is the source's own."""
+    untouched: bool = False
+    """Whether the frame needed no restoring, and is the source's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,8 @@ class Chunk:
     plan: PatchPlan
     planes: Planes
     """``[K, H, W]`` each."""
+    tasks: tuple[Task, ...] | None = None
+    """Which tasks of the restorer's chain are run, in the chain's order; None for all of them."""
 
 
 @dataclass(frozen=True, slots=True)

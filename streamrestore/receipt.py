@@ -22,6 +22,7 @@ from streamrestore.receipt_parts import (
     Part,
     Plan,
     SegmentUsed,
+    ShotUsed,
     SourceFile,
     Timings,
     Tool,
@@ -31,7 +32,8 @@ from streamrestore.receipt_parts import (
 from streamrestore.work_folder import write_synced
 
 _FrameLine = Annotated[
-    str, Field(pattern=r"^-?\d+ \d+ [0-9a-f]{32} [0-9a-f]{32}( passed)?( concealed)?( retimed)?( rescaled)?$")
+    str,
+    Field(pattern=r"^-?\d+ \d+ [0-9a-f]{32} [0-9a-f]{32}( passed)?( untouched)?( concealed)?( retimed)?( rescaled)?$"),
 ]
 
 
@@ -53,6 +55,8 @@ class Receipt(Part):
     settings: dict[str, JsonValue]
     """What was asked for, from `json_of`."""
     plan: Plan
+    shots: tuple[ShotUsed, ...] = ()
+    """In order, where what is done was decided shot by shot; they cover all frames."""
     segments: tuple[SegmentUsed, ...]
     counts: Counts
     timings: Timings
@@ -61,7 +65,7 @@ class Receipt(Part):
     checks: tuple[CheckMade, ...]
     frames: tuple[_FrameLine, ...]
     """A line a frame: pts and duration in the source's time base, MD5 of the source's samples, MD5 of the
-    output's, then what is odd about it: passed, concealed, retimed, rescaled."""
+    output's, then what is odd about it: passed, untouched, concealed, retimed, rescaled."""
 
     def stamps(self) -> list[Stamp]:
         """The frames that were written, as they were read."""
@@ -69,7 +73,8 @@ class Receipt(Part):
         for line in self.frames:
             pts, duration, md5, _, *odd = line.split(" ")
             defects = tuple(defect for defect in Defect if defect.value in odd)
-            found.append(Stamp(int(pts), int(duration), md5, defects, passed="passed" in odd))
+            passed, untouched = "passed" in odd, "untouched" in odd
+            found.append(Stamp(int(pts), int(duration), md5, defects, passed=passed, untouched=untouched))
         return found
 
     def output_frames(self) -> tuple[str, ...]:
@@ -145,4 +150,5 @@ def receipt_schema() -> Mapping[str, object]:
 
 
 def _oddities(stamp: Stamp) -> list[str]:
-    return [*(["passed"] if stamp.passed else []), *(defect.value for defect in Defect if defect in stamp.defects)]
+    left = [word for word, is_so in (("passed", stamp.passed), ("untouched", stamp.untouched)) if is_so]
+    return [*left, *(defect.value for defect in Defect if defect in stamp.defects)]

@@ -26,6 +26,7 @@ from streamrestore.limits import Loss
 from streamrestore.patches import PatchPlan
 from streamrestore.probing import SourceInfo
 from streamrestore.samples import pixel_format
+from streamrestore.shots import Shot
 from streamrestore.source import Trim
 from streamrestore.work_folder import SegmentRecord
 
@@ -277,6 +278,8 @@ class Counts(Part):
     restored: int
     passed_through: int
     """Could not be restored, and are the source's own."""
+    untouched: int = 0
+    """Needed no restoring, and are the source's own."""
     concealed: int
     """Were damaged, and filled in by the decoder."""
     retimed: int
@@ -288,14 +291,45 @@ class Counts(Part):
     def of(cls, stamps: Sequence[Stamp]) -> Self:
         """Of a job or a segment."""
         passed = sum(stamp.passed for stamp in stamps)
+        untouched = sum(stamp.untouched for stamp in stamps)
         defects = [defect for stamp in stamps for defect in stamp.defects]
         return cls(
-            restored=len(stamps) - passed,
+            restored=len(stamps) - passed - untouched,
             passed_through=passed,
+            untouched=untouched,
             concealed=defects.count(Defect.CONCEALED),
             retimed=defects.count(Defect.RETIMED),
             rescaled=defects.count(Defect.RESCALED),
             lost_packets=sum(stamp.lost for stamp in stamps),
+        )
+
+
+class ShotUsed(Part):
+    """What was found in one shot, and what was therefore done to its frames."""
+
+    start_pts: int
+    """Of its first frame."""
+    stop_pts: int
+    """Of the next shot's first frame; of the last shot, when its last frame is over."""
+    frames: int
+    rain: float
+    """Probability, 0 to 1."""
+    noise: float
+    blur: float
+    tasks: tuple[Task, ...]
+    """In the order in which they were run; none left the frames as they were."""
+
+    @classmethod
+    def of(cls, shot: Shot) -> Self:
+        """A shot of the plan."""
+        return cls(
+            start_pts=shot.start_pts,
+            stop_pts=shot.stop_pts,
+            frames=shot.frames,
+            rain=shot.assessment.rain,
+            noise=shot.assessment.noise,
+            blur=shot.assessment.blur,
+            tasks=shot.tasks,
         )
 
 

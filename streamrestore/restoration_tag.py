@@ -15,14 +15,17 @@ _BORROWED = ("encoder", "comment")
 """Where the words are read from in containers that have no tag of any name."""
 
 
-def restoration_words(models: Sequence[Model], *, strength: float) -> str:
+def restoration_words(models: Sequence[Model], *, strength: float, by_shot: bool = False) -> str:
     """Such as ``streamrestore 0.1.0: denoise (denoise-compact), deblur (deblur-compact), strength 0.5``.
 
     Args:
         models: In the order they are run.
         strength: Of their effect; 1 goes without saying.
+        by_shot: Whether each shot was given only what it needs of them.
     """
     done = ", ".join(f"{model.task} ({model.name})" for model in models)
+    if by_shot:
+        done = f"where needed {done}"
     return f"{_BEGINNING}{__version__}: {done}" + ("" if strength == 1 else f", strength {strength:g}")
 
 

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from streamrestore.checkpoint import Model, build_network
-from streamrestore.color import Parity, add_residual, to_rgb
+from streamrestore.checkpoint import Model, Task, build_network
+from streamrestore.color import add_residuals, to_pictures
 from streamrestore.devices import Precision
+from streamrestore.ensemble import SelfEnsemble
 from streamrestore.errors import DeviceMemoryError, RestoreError
 from streamrestore.frame import Chunk, Planes, Restored
 from streamrestore.mprnet import Stages
@@ -34,6 +35,8 @@ class RestorerSettings:
     """Factor on what the networks changed, 0 to 1."""
     threads: int = 0
     """CPU threads; 0 leaves torch's own number, which is right on a GPU."""
+    self_ensemble: bool = False
+    """Ask each network eight times, as `SelfEnsemble` does."""
 
 
 class Restorer:
@@ -56,6 +59,7 @@ class Restorer:
         self._plan: PatchPlan | None = None
         self._batch = 1
         """Patches of one forward pass under this plan: the plan's, or what memory left of it."""
+        self._tasks = tuple(model.task for model in models)
         self._networks = list[nn.Module]()
         for model in models:
             network = build_network(model)
@@ -67,7 +71,8 @@ class Restorer:
                     raise DeviceMemoryError(f"the weights of {model.name} do not fit {settings.device}") from error
                 raise
             # torch takes a memory format alone, but does not say so in its types.
-            self._networks.append(network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._networks.append(SelfEnsemble(network) if settings.self_ensemble else network)
 
     @torch.inference_mode()
     def restore(self, chunk: Chunk) -> Restored:
@@ -99,28 +104,25 @@ class Restorer:
 
     def _restore(self, chunk: Chunk) -> Planes:
         planes = tuple(torch.from_numpy(plane).to(self._device) for plane in chunk.planes)
-        picture, turns = chunk.format.picture, chunk.format.quarter_turns
-        parities: tuple[Parity | None, ...] = (0, 1) if chunk.format.fields else (None,)
-        rows = [slice(parity, None, 1 if parity is None else 2) for parity in parities]
-        parts = [tuple(plane[:, lines] for plane in planes) for lines in rows]
-        image = torch.cat([to_rgb(part, picture, parity=parity) for part, parity in zip(parts, parities, strict=True)])
-        residual = self._residual(_pad(torch.rot90(image, turns, (2, 3)), chunk.plan), chunk.plan)
+        pictures = to_pictures(planes, chunk.format)
+        residual = self._residual(_pad(pictures, chunk.plan), chunk.plan, self._chain(chunk.tasks))
         if not torch.isfinite(residual).all():
             raise RestoreError(
                 f"the network's result is not finite in {self._settings.precision}: "
                 "use --precision bf16 or fp32, and check the weights with: streamrestore weights verify"
             )
         height, width = chunk.plan.frame
-        residual = torch.rot90(residual[..., :height, :width], -turns, (2, 3))
-        restored = tuple(torch.empty_like(plane) for plane in planes)
-        for part, change, parity, lines in zip(parts, residual.chunk(len(parts)), parities, rows, strict=True):
-            changed = add_residual(part, change, picture, strength=self._settings.strength, parity=parity)
-            for whole, plane in zip(restored, changed, strict=True):
-                whole[:, lines] = plane
+        residual = residual[..., :height, :width]
+        restored = add_residuals(planes, residual, chunk.format, strength=self._settings.strength)
         return tuple(plane.cpu().numpy() for plane in restored)
 
-    def _residual(self, image: Tensor, plan: PatchPlan) -> Tensor:
-        """What the chain changes in ``[K, 3, H, W]`` padded images, both ends clamped to [0, 1]."""
+    def _chain(self, tasks: Sequence[Task] | None) -> list[nn.Module]:
+        """The networks of these tasks, or all of them, in order."""
+        networks = zip(self._tasks, self._networks, strict=True)
+        return [network for task, network in networks if tasks is None or task in tasks]
+
+    def _residual(self, image: Tensor, plan: PatchPlan, chain: Sequence[nn.Module]) -> Tensor:
+        """What a chain changes in ``[K, 3, H, W]`` padded images, both ends clamped to [0, 1]."""
         height, width = plan.patch
         patches = [(frame, *spans) for frame in range(image.shape[0]) for spans in plan.spans()]
         residual = torch.empty_like(image)
@@ -130,14 +132,14 @@ class Restorer:
             together = patches[first : first + self._batch]
             for slot, (frame, row, column) in enumerate(together):
                 batch[slot] = image[frame, :, row.start : row.start + height, column.start : column.start + width]
-            change = self._change(batch)
+            change = self._change(batch, chain)
             for slot, (frame, row, column) in enumerate(together):
                 residual[frame, :, row.kept, column.kept] = change[slot, :, row.core, column.core]
         return residual
 
-    def _change(self, batch: Tensor) -> Tensor:
+    def _change(self, batch: Tensor, chain: Sequence[nn.Module]) -> Tensor:
         out = batch
-        for network in self._networks:
+        for network in chain:
             image = network(out, self._settings.stages)[-1]
             # The clamp would hide an overflow to infinity behind a white pixel; not a number goes through.
             out = torch.where(image.isfinite(), image, torch.nan).clamp(0, 1)

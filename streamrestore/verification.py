@@ -82,6 +82,7 @@ def compare(
     pictures = compare_frames(found, encoding, stamps, info.time_base, plan.shift)
     checks = (
         *pictures.checks,
+        *_compare_untouched(stamps, pictures.frames, info, encoding),
         *_compare_end(stamps, info, plan, after, CLOCKS[encoding.container]),
         *compare_pictures(info, encoding, found),
         *compare_surveys(before, after, info, plan),
@@ -180,6 +181,18 @@ class _Times:
             f"{self._wrong} others: {self._first_wrong}" if self._wrong else f"{self._compared} of them{away}",
             same=not self._wrong and self._compared == frames,
         )
+
+
+def _compare_untouched(
+    stamps: Sequence[Stamp], frames: Sequence[str], info: SourceInfo, encoding: Encoding
+) -> Iterator[Check]:
+    """Whether frames that needed no restoring are the source's, sample for sample, where the encoder loses nothing."""
+    if encoding.codec != "ffv1" or encoding.pixels != info.video.pixels:
+        return
+    pairs = [(stamp.md5, md5) for stamp, md5 in zip(stamps, frames, strict=False) if stamp.untouched]
+    if pairs:
+        same = sum(before == after for before, after in pairs)
+        yield check("frames that were left untouched", f"{len(pairs)} as in the source", f"{same} as in the source")
 
 
 def _compare_end(

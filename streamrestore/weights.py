@@ -9,14 +9,16 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 
+from streamrestore.assessor import TASKS_IN_ORDER
 from streamrestore.checkpoint import Model, Task, read_checkpoint, write_durably, write_safetensors
+from streamrestore.devices import DeviceKind
 from streamrestore.errors import ConfigError, ModelError, OutputError
 from streamrestore.mprnet import Widths
 
@@ -75,13 +77,15 @@ def list_weights() -> list[WeightsEntry]:
     return [_entry(origin, path, read_checkpoint(path)) for origin, path in _files()]
 
 
-def find_weights(task: Task, requested: str | None = None) -> Model:
+def find_weights(task: Task, requested: str | None = None, device: DeviceKind = "cpu") -> Model:
     """Read the weights to use.
 
     Args:
         task: What they must be for.
         requested: A name of `list_weights`, or the path of a file that says its task and
             training crop; None takes those shipped for the task, else those imported for it.
+        device: What they will run on: where several are shipped, ``TASK-standard`` is for a CUDA GPU,
+            ``TASK-compact`` for anything else.
 
     Raises:
         ModelError: There are none, several, or they are damaged.
@@ -92,6 +96,9 @@ def find_weights(task: Task, requested: str | None = None) -> Model:
     for wanted in ("shipped", "imported"):
         models = [read_checkpoint(path) for origin, path in _files() if origin == wanted]
         models = [model for model in models if model.task == task]
+        if wanted == "shipped":
+            suited = f"{task}-standard" if device == "cuda" else f"{task}-compact"
+            models = [model for model in models if model.name == suited] or models
         if len(models) > 1:
             raise ModelError(f"several weights are for {task}: name one of {_names(models)}")
         if models:
@@ -100,6 +107,28 @@ def find_weights(task: Task, requested: str | None = None) -> Model:
         f"no weights for {task} are at hand: give a file, or import one: streamrestore weights import FILE. "
         "The authors of MPRNet publish theirs, for non-commercial use, at github.com/swz30/MPRNet"
     )
+
+
+def find_weights_for_all(requested: Sequence[str] = (), device: DeviceKind = "cpu") -> tuple[Model, ...]:
+    """Read weights for every task.
+
+    Args:
+        requested: As of `find_weights`, for some of the tasks; each file says which one it is for.
+        device: As of `find_weights`.
+
+    Returns:
+        A model for each of `TASKS_IN_ORDER`.
+
+    Raises:
+        ModelError: There are none for a task, several, or they are damaged.
+        ConfigError: A file does not say its task and crop, or two are for the same task.
+    """
+    given = [read_weights(name) for name in requested]
+    by_task = {model.task: model for model in given}
+    if len(by_task) < len(given):
+        said = ", ".join(f"{model.name} for {model.task}" for model in given)
+        raise ConfigError(f"two of the weights are for one task ({said}): give at most one for each")
+    return tuple(by_task.get(task) or find_weights(task, device=device) for task in TASKS_IN_ORDER)
 
 
 def read_weights(requested: str, *, task: Task | None = None) -> Model:

@@ -5,6 +5,7 @@
     OUTPUT.work/
         3f2a…/                   one job: everything its bytes depend on makes its name
             job.json             what that is, in words
+            shots.json           what each shot needs, where that is found out by looking
             00000.segment        closed, synced, renamed
             00000.segment.json   the record of it; a segment without one does not exist
 
@@ -22,12 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from streamrestore.encoder import writing_to
 from streamrestore.frame import Stamp
 from streamrestore.identity import key_of
 from streamrestore.segment_file import PacketOrder
+from streamrestore.shots import Shot
+
+_SHOTS = TypeAdapter(tuple[Shot, ...])
 
 
 class SegmentRecord(BaseModel):
@@ -89,6 +93,25 @@ class WorkFolder:
             write_synced(self.path / "job.json", json.dumps(self._facts, indent=1, default=str).encode())
             for leftover in self.path.glob("*.part"):
                 leftover.unlink()
+
+    def shots(self) -> tuple[Shot, ...] | None:
+        """What was found of the shots; None if nobody has looked yet."""
+        with suppress(ValidationError, OSError):
+            return _SHOTS.validate_json(self._shots_file().read_bytes())
+        return None
+
+    def keep_shots(self, shots: tuple[Shot, ...]) -> None:
+        """Keep what was found of the shots, so that nobody has to look again.
+
+        Raises:
+            OutputError: The folder is gone or cannot be written.
+            DiskFullError: There is no space left.
+        """
+        with writing_to(self.path):
+            write_synced(self._shots_file(), _SHOTS.dump_json(shots, indent=1))
+
+    def _shots_file(self) -> Path:
+        return self.path / "shots.json"
 
     def records(self) -> dict[int, SegmentRecord]:
         """What is recorded, by index, without a look into the files."""

@@ -4,13 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import torch
 from torch import Generator, Tensor
 
 from streamrestore.errors import SourceError
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+from streamrestore.pair_folders import STILL_SUFFIXES, find_pairs, is_pair_folder
+from streamrestore.pairs import check_sizes, read_picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,42 +32,16 @@ class Example:
     """As a camera took it; None where the degradation is to be made."""
 
 
-def read_image(path: Path) -> Tensor:
-    """One still image as ``[3, H, W]`` uint8 RGB.
-
-    Raises:
-        SourceError: The file holds no picture that can be decoded.
-    """
-    try:
-        with av.open(str(path)) as container:
-            frame = next(container.decode(video=0))
-            return torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1).contiguous()
-    except (av.FFmpegError, StopIteration, IndexError, OSError) as error:
-        raise SourceError(f"{path} is no picture that can be read: {error}") from error
-
-
 def find_images(folder: Path) -> list[Path]:
     """Every image below a folder, sorted by path.
 
     Raises:
         SourceError: There is none.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in STILL_SUFFIXES)
     if not paths:
         raise SourceError(f"no image below {folder}; expected files such as .png or .jpg")
     return paths
-
-
-def find_pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Degraded and clean images of a folder with ``input/`` and ``target/``, matched by name without suffix.
-
-    Raises:
-        SourceError: There is no image, or one that has no counterpart.
-    """
-    inputs, targets = ({path.stem: path for path in find_images(folder / name)} for name in ("input", "target"))
-    if lonely := sorted(inputs.keys() ^ targets.keys()):
-        raise SourceError(f"{folder} has no pair for {lonely[0]}: every image of input/ needs its like in target/")
-    return [(inputs[stem], targets[stem]) for stem in sorted(inputs)]
 
 
 def read_examples(folders: list[Path]) -> list[Example]:
@@ -79,15 +52,13 @@ def read_examples(folders: list[Path]) -> list[Example]:
     """
     examples = []
     for folder in folders:
-        if (folder / "input").is_dir() and (folder / "target").is_dir():
-            for degraded_path, clean_path in find_pairs(folder):
-                degraded, clean = read_image(degraded_path), read_image(clean_path)
-                if degraded.shape != clean.shape:
-                    sizes = " and ".join(f"{image.shape[2]}x{image.shape[1]}" for image in (degraded, clean))
-                    raise SourceError(f"{degraded_path} and {clean_path} are {sizes}: a pair has one size")
+        if is_pair_folder(folder):
+            for name, degraded_path, clean_path in find_pairs(folder, STILL_SUFFIXES):
+                degraded, clean = read_picture(degraded_path), read_picture(clean_path)
+                check_sizes(name, degraded, clean)
                 examples.append(Example(clean, degraded))
         else:
-            examples += [Example(read_image(path)) for path in find_images(folder)]
+            examples += [Example(read_picture(path)) for path in find_images(folder)]
     return examples
 
 

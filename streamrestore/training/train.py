@@ -4,9 +4,9 @@ Passive code: one process, one device. Checkpoints are written beside the final 
 renamed, so a kill at any moment leaves the last complete one.
 """
 
+import io
 import json
 import math
-import os
 import time
 import tomllib
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from streamrestore.checkpoint import Task, build_network
+from streamrestore.checkpoint import Task, build_network, write_durably
 from streamrestore.errors import ConfigError
 from streamrestore.mprnet import MPRNet, Widths
 from streamrestore.training.blur import MARGIN, random_blur
@@ -187,7 +187,11 @@ class Trainer:
             self.average[name].lerp_(value, 1 - decay)
 
     def save(self, path: Path) -> None:
-        """Write everything needed to go on exactly from here, by write and rename."""
+        """Write everything needed to go on exactly from here, by write and rename.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         state = {
             "recipe": asdict(self.recipe),
             "step": self.step,
@@ -196,12 +200,9 @@ class Trainer:
             "optimiser": self._optimiser.state_dict(),
             "crops": self._crops.state(),
         }
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        written = io.BytesIO()
+        torch.save(state, written)
+        write_durably(path, written.getvalue())
 
     def load(self, path: Path) -> None:
         """Go on from what `save` wrote.

@@ -26,6 +26,7 @@ LOSSLESS = EncodingRequest(codec="ffv1")
 class Notes:
     """A reporter that remembers."""
 
+    looked: list[tuple[Path, int | None]] = field(default_factory=list)
     begun: list[tuple[Path, Path, int | None]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -35,6 +36,9 @@ class Notes:
         return self
 
     def __exit__(self, *_: object) -> None: ...
+
+    def look(self, source: Path, frames: int | None) -> None:
+        self.looked.append((source, frames))
 
     def begin(self, source: Path, output: Path, frames: int | None) -> None:
         self.begun.append((source, output, frames))

@@ -5,6 +5,7 @@ from fractions import Fraction
 import pytest
 
 from pipelines.arguments import (
+    is_auto,
     parse_encoder_options,
     parse_patch,
     parse_pipe_format,
@@ -40,6 +41,15 @@ def test_tasks_keep_their_order_and_ignore_case() -> None:
 def test_unknown_tasks_are_named_with_the_known_ones(text: str, word: str) -> None:
     with pytest.raises(ConfigError, match=rf"{word}.*derain, deblur, denoise"):
         parse_tasks(text)
+
+
+def test_auto_stands_alone() -> None:
+    assert is_auto(" Auto ")
+    assert not is_auto("derain,deblur")
+    assert not is_auto("")
+    for text in ("auto,derain", "denoise,auto", "auto,auto"):
+        with pytest.raises(ConfigError, match="auto chooses the tasks itself: give it alone"):
+            is_auto(text)
 
 
 def test_weights_go_with_their_tasks() -> None:

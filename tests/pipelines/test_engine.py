@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.engine import FAILURES_IN_A_ROW, FrameEngine, Progress, StageLoad
+from streamrestore.assessor import Assessment
 from streamrestore.errors import DecodeError, DiskFullError, RestoreError, StoppedError
 from streamrestore.frame import (
     ChromaLocation,
@@ -26,6 +28,7 @@ from streamrestore.frame import (
     VideoFormat,
 )
 from streamrestore.patches import plan_patches
+from streamrestore.shots import Shot
 from workers import PoolState
 
 VIDEO = VideoFormat(4, 4, PixelFormat("gray", "grey", 8), Matrix.BT709, True, ChromaLocation.LEFT)
@@ -49,6 +52,7 @@ class ScriptedPool:
     outstanding: int = 0
     most_outstanding: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
+    chunks: list[Chunk] = field(default_factory=list)
     futures: list["Future[Restored]"] = field(default_factory=list)
     timers: list[threading.Timer] = field(default_factory=list)
 
@@ -59,6 +63,7 @@ class ScriptedPool:
             self.submitted += 1
             self.outstanding += 1
             self.most_outstanding = max(self.most_outstanding, self.outstanding)
+            self.chunks.append(chunk)
             self.futures.append(future)
             self.timers.append(threading.Timer(self.delay(number), self._answer, (number, chunk, future)))
             self.timers[-1].start()
@@ -91,6 +96,7 @@ class ListSink:
     error_at: int | None = None
     written: list[tuple[int, int, int]] = field(default_factory=list)
     passed: list[int] = field(default_factory=list)
+    untouched: list[int] = field(default_factory=list)
 
     def write(self, stamp: Stamp, planes: Planes) -> None:
         if len(self.written) == self.error_at:
@@ -99,6 +105,8 @@ class ListSink:
         self.written.append((stamp.pts, stamp.duration, int(planes[0][0, 0])))
         if stamp.passed:
             self.passed.append(len(self.written) - 1)
+        if stamp.untouched:
+            self.untouched.append(len(self.written) - 1)
         with self.pool.lock:
             self.pool.outstanding -= 1
 
@@ -112,9 +120,12 @@ def run(
     window: int = 4,
     stop: threading.Event | None = None,
     report: Callable[[Progress], None] = lambda _: None,
+    shots: Sequence[Shot] = (),
     on_error: OnError = "pass",
 ) -> Progress:
-    engine = FrameEngine(pool, VIDEO, PLAN, frames_per_chunk=frames_per_chunk, window=window, on_error=on_error)
+    engine = FrameEngine(
+        pool, VIDEO, PLAN, frames_per_chunk=frames_per_chunk, window=window, shots=shots, on_error=on_error
+    )
     return engine.run(source, sink, stop=stop or threading.Event(), report=report)
 
 
@@ -167,6 +178,50 @@ def test_frames_that_cannot_be_restored_are_passed_on_and_marked(caplog: pytest.
     assert sink.passed == [3, 4]
     assert [value for _, _, value in sink.written] == [1, 2, 3, 3, 4, *range(6, 21)]
     assert "1 frames from pts 121 on are passed on unrestored: a scripted failure" in caplog.text
+
+
+CLEAN, NOISY = Assessment(0, 0, 0), Assessment(0, 1, 0)
+
+
+def shots_of(lengths: Sequence[tuple[int, bool]]) -> tuple[Shot, ...]:
+    """Shots over `frames`, of so many frames each, noisy or not."""
+    ends = [100 + 7 * end for end in accumulate((length for length, _ in lengths), initial=0)]
+    kinds = [(length, NOISY if noisy else CLEAN) for length, noisy in lengths]
+    return tuple(Shot(start, stop, *kind) for (start, stop), kind in zip(pairwise(ends), kinds, strict=True))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=6), st.integers(1, 5))
+def test_chunks_hold_frames_of_one_shot_and_none_of_a_clean_one(
+    lengths: list[tuple[int, bool]], frames_per_chunk: int
+) -> None:
+    pool, shots = ScriptedPool(), shots_of(lengths)
+    sink = ListSink(pool)
+    run(pool, sink, frames(sum(length for length, _ in lengths)), frames_per_chunk=frames_per_chunk, shots=shots)
+    noisy = [is_noisy for length, is_noisy in lengths for _ in range(length)]
+    assert [value for _, _, value in sink.written] == [index + is_noisy for index, is_noisy in enumerate(noisy)]
+    assert sink.untouched == [index for index, is_noisy in enumerate(noisy) if not is_noisy]
+    full = [[min(frames_per_chunk, n - at) for at in range(0, n, frames_per_chunk)] for n, noisy in lengths if noisy]
+    assert [len(chunk.planes[0]) for chunk in pool.chunks] == [size for sizes in full for size in sizes]
+    assert {chunk.tasks for chunk in pool.chunks} <= {("denoise",)}
+
+
+def test_clean_frames_hide_no_pool_that_fails() -> None:
+    pool = ScriptedPool(failing=range(100))
+    with pytest.raises(RestoreError, match="scripted"):
+        run(pool, ListSink(pool), frames(100), shots=shots_of([(1, True), (1, False)] * 50))
+    assert pool.submitted < 20
+    pool = ScriptedPool(failing=range(1))
+    with pytest.raises(RestoreError, match="scripted"):
+        run(pool, ListSink(pool), frames(4), shots=shots_of([(1, True), (3, False)]))
+
+
+def test_an_error_in_a_clean_shot_comes_after_every_frame_before_it() -> None:
+    pool = ScriptedPool()
+    sink = ListSink(pool)
+    with pytest.raises(DecodeError, match="broken"):
+        run(pool, sink, frames(5, DecodeError("broken")), frames_per_chunk=2, shots=shots_of([(2, True), (9, False)]))
+    assert [value for _, _, value in sink.written] == [1, 2, 2, 3, 4]
 
 
 def test_failures_in_a_row_are_not_the_frames_fault() -> None:

@@ -2,12 +2,13 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipelines.engine import Progress, StageLoad
-from pipelines.progress import Finished, describe_load, make_reporter
+from pipelines.progress import Finished, describe_finished, describe_load, make_reporter
 
 LOAD = StageLoad(0.12, 0.963, 0.41)
 FINISHED = Finished(Path("in.mp4"), Path("out.mp4"), Progress(60, 25.0, LOAD))
@@ -39,6 +40,37 @@ def test_plain_lines_are_few_and_say_what_is_left(
     assert out.splitlines() == [
         "out.mp4: 60 frames in 25.0 s, 2.40 fps (restore is the bottleneck: decode 12 % · restore 96 % · encode 41 %)"
     ]
+
+
+def test_a_look_at_the_footage_is_shown_as_such(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.progress import _Json, _Plain
+
+    now = [0.0]
+    for reporter in (_Plain(lambda: now[0]), _Json(lambda: now[0])):
+        now[0] = 0.0
+        with reporter:
+            reporter.look(Path("in.mp4"), 100)
+            now[0] = 6.0
+            reporter.update(Progress(50, 5.0, LOAD))
+            reporter.begin(Path("in.mp4"), Path("out.mp4"), 100)
+            now[0] = 12.0
+            reporter.update(Progress(50, 5.0, LOAD))
+    out, err = capsys.readouterr()
+    assert err.splitlines()[:2] == [
+        "in.mp4: looking at the footage",
+        "50/100 frames  10.00 fps  eta 5 s  looking",
+    ]
+    assert "decode 12 %" in err.splitlines()[2]
+    assert [json.loads(line)["event"] for line in out.splitlines()] == ["look", "looking", "begin", "progress"]
+
+
+def test_what_needed_nothing_is_said() -> None:
+    assert "60 frames in 25.0 s" in describe_finished(FINISHED)
+    assert "60 frames, 12 of which needed no restoring, in 25.0 s" in describe_finished(replace(FINISHED, untouched=12))
+    resumed = replace(FINISHED, frames_before=40, untouched=100)
+    assert "60 frames (and 40 before), none of which needed restoring, in 25.0 s" in describe_finished(resumed)
 
 
 def test_an_unknown_length_has_no_eta(capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,14 @@ def test_what_is_no_receipt_is_refused(
     assert message in str(caught.value)
 
 
+def test_receipts_from_before_there_were_shots_are_read(written: tuple[Path, Receipt]) -> None:
+    path, receipt = written
+    document = json.loads(path.read_text())
+    del document["shots"], document["counts"]["untouched"]
+    path.write_text(json.dumps(document))
+    assert read_receipt(path) == receipt
+
+
 def test_a_missing_receipt_and_a_missing_folder(written: tuple[Path, Receipt], tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"no receipt that can be read at .*x\.mkv\.receipt\.json: No such file"):
         read_receipt(receipt_path(tmp_path / "x.mkv"))
@@ -97,6 +105,7 @@ stamps = st.builds(
     md5=st.just(MD5),
     defects=st.sets(st.sampled_from(Defect)).map(lambda found: tuple(defect for defect in Defect if defect in found)),
     passed=st.booleans(),
+    untouched=st.booleans(),
 )
 
 
@@ -113,8 +122,9 @@ def test_counts_and_segments() -> None:
         Stamp(10, 1, MD5),
         Stamp(11, 1, MD5, (Defect.CONCEALED, Defect.RETIMED), lost=2),
         Stamp(12, 1, MD5, (Defect.RESCALED,), passed=True),
+        Stamp(13, 1, MD5, untouched=True),
     )
-    counts = Counts(restored=2, passed_through=1, concealed=1, retimed=1, rescaled=1, lost_packets=2)
+    counts = Counts(restored=2, passed_through=1, untouched=1, concealed=1, retimed=1, rescaled=1, lost_packets=2)
     assert Counts.of(frames) == counts
     record = SegmentRecord(index=3, bytes=7, sha256="ab", order=PacketOrder((0, 1, 2), ""), stamps=frames, seconds=0.5)
     assert SegmentUsed.of(record).start_pts == 10

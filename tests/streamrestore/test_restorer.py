@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamrestore.checkpoint import Model
+from streamrestore.checkpoint import Model, Task
 from streamrestore.devices import Precision
 from streamrestore.errors import DeviceMemoryError, RestoreError
 from streamrestore.frame import ChromaLocation, Chunk, Matrix, PixelFormat, Planes, VideoFormat
@@ -79,6 +79,17 @@ def test_a_frame_does_not_depend_on_what_shares_its_batch(precision: Precision, 
     for index, planes in enumerate(alone):
         single = restorer.restore(replace(together, planes=planes)).planes
         assert same(single, tuple(plane[index : index + 1] for plane in result))
+
+
+def test_a_chunk_may_ask_for_some_tasks_of_the_chain() -> None:
+    tasks: tuple[Task, ...] = ("denoise", "derain", "deblur")
+    models = [replace(tiny_model(seed), task=task) for seed, task in enumerate(tasks)]
+    together, given = Restorer(models, CPU), chunk(video())
+    for some in (tasks, ("derain",), ("denoise", "deblur")):
+        alone = Restorer([model for model in models if model.task in some], CPU)
+        assert same(together.restore(replace(given, tasks=some)).planes, alone.restore(given).planes)
+    assert same(together.restore(given).planes, together.restore(replace(given, tasks=tasks)).planes)
+    assert same(together.restore(replace(given, tasks=())).planes, given.planes)
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3])
@@ -243,7 +254,7 @@ def test_memory_that_runs_out_beside_the_network_counts_too(monkeypatch: pytest.
     def no_room(*_: object, **__: object) -> Tensor:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr("streamrestore.restorer.to_rgb", no_room)
+    monkeypatch.setattr("streamrestore.restorer.to_pictures", no_room)
     with pytest.raises(DeviceMemoryError):
         Restorer([tiny_model()], CPU).restore(chunk(video(), batch=1))
 
@@ -252,7 +263,7 @@ def test_a_device_that_fails_is_said_in_our_words(monkeypatch: pytest.MonkeyPatc
     def failing(*_: object, **__: object) -> Tensor:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr("streamrestore.restorer.to_rgb", failing)
+    monkeypatch.setattr("streamrestore.restorer.to_pictures", failing)
     with pytest.raises(RestoreError, match="cpu failed: CUDA error"):
         Restorer([tiny_model()], CPU).restore(chunk(video()))
 

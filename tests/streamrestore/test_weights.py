@@ -9,15 +9,24 @@ from dataclasses import replace
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from streamrestore import weights
 from streamrestore.checkpoint import Model, Task, read_checkpoint
+from streamrestore.devices import DeviceKind
 from streamrestore.errors import ConfigError, ModelError, OutputError
 from streamrestore.mprnet import MPRNet, Widths
-from streamrestore.weights import find_weights, import_weights, list_weights, verify_weights, write_weights
+from streamrestore.weights import (
+    find_weights,
+    find_weights_for_all,
+    import_weights,
+    list_weights,
+    verify_weights,
+    write_weights,
+)
 
 WIDTHS = Widths(8, 4, 4, 1)
 
@@ -162,6 +171,30 @@ def test_shipped_weights_are_the_default(given: Path, tmp_path: Path) -> None:
     assert find_weights("derain", "mine").name == "mine"
     with pytest.raises(ModelError, match="no weights for denoise"):
         find_weights("denoise")
+
+
+@pytest.mark.parametrize(("device", "name"), [("cuda", "standard"), ("cpu", "compact"), ("mps", "compact")])
+def test_of_two_shipped_the_one_that_suits_the_device_is_taken(given: Path, device: DeviceKind, name: str) -> None:
+    ship(given, "derain-compact")
+    assert find_weights("derain", device=device).name == "derain-compact"
+    ship(given, "derain-standard")
+    ship(given, "derain-odd")
+    assert find_weights("derain").name == "derain-compact"
+    assert find_weights("derain", device=device).name == f"derain-{name}"
+    assert find_weights("derain", "derain-odd", device).name == "derain-odd"
+
+
+def test_weights_for_all_tasks_in_the_order_they_are_run(given: Path, tmp_path: Path) -> None:
+    for task in get_args(Task):
+        ship(given, f"{task}-compact", task)
+    model = read_checkpoint(given, task="derain", crop=64)
+    assert [model.name for model in find_weights_for_all()] == ["denoise-compact", "derain-compact", "deblur-compact"]
+    own = [str(write_weights(replace(model, name=name), tmp_path)) for name in ("own", "other")]
+    assert [model.name for model in find_weights_for_all(own[:1])] == ["denoise-compact", "own", "deblur-compact"]
+    with pytest.raises(ConfigError, match=r"two of the weights are for one task \(own for derain, other for derain\)"):
+        find_weights_for_all(own)
+    with pytest.raises(ConfigError, match="does not say its task and training crop"):
+        find_weights_for_all([str(given)])
 
 
 def test_a_shipped_name_cannot_be_taken(given: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from streamrestore.errors import SourceError
-from streamrestore.training.data import CropSampler, Degradation, Example, read_examples, read_image
+from streamrestore.training.data import CropSampler, Degradation, Example, read_examples
 from tests.clips import png
 
 CPU = torch.device("cpu")
@@ -32,13 +32,6 @@ def pair_folder(folder: Path, names: tuple[str, str] = ("a.png", "a.png")) -> Pa
     return folder
 
 
-def test_images_are_read_as_they_are(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(png())
-    image = read_image(tmp_path / "a.png")
-    assert image.shape == (3, 16, 16)
-    assert (image == 128).all()
-
-
 def test_a_folder_of_pairs_is_recognised(tmp_path: Path) -> None:
     pairs = pair_folder(tmp_path / "pairs")
     (tmp_path / "clean" / "deep").mkdir(parents=True)
@@ -51,12 +44,12 @@ def test_folders_without_usable_images_are_said(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no image below"):
         read_examples([tmp_path])
     (tmp_path / "a.png").write_text("no picture")
-    with pytest.raises(SourceError, match=r"a\.png is no picture"):
+    with pytest.raises(SourceError, match=r"a\.png"):
         read_examples([tmp_path])
 
 
 def test_an_image_without_its_like_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="has no pair for a"):
+    with pytest.raises(SourceError, match=r"a\.png has no counterpart"):
         read_examples([pair_folder(tmp_path, ("a.png", "b.png"))])
 
 

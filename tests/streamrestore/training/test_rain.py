@@ -83,5 +83,5 @@ def test_drops_fall_from_frame_to_frame() -> None:
         peak = int(torch.fft.ifft2(spectrum).real.argmax())
         moved.append((peak // 160, (peak % 160 + 80) % 160 - 80))
     for down, right in moved:
-        assert math.hypot(down, right) == pytest.approx(40, abs=1.5)  # twice a streak: the shutter is open half the time
+        assert math.hypot(down, right) == pytest.approx(40, abs=1.5)  # two streaks: the shutter is open half the time
         assert abs(math.degrees(math.atan2(right, down))) <= 41

@@ -158,5 +158,10 @@ def test_a_recipe_with_a_mistake_is_said(tmp_path: Path) -> None:
     path.write_text('task = "derain"\nspeed = 3\n[widths]\nn_feat = 8\n')
     with pytest.raises(ConfigError, match="is no training recipe"):
         Recipe.from_toml(path)
-    shipped = Path(__file__).parents[3] / "recipes" / "derain-compact.toml"
-    assert Recipe.from_toml(shipped).widths.n_feat == 16
+
+
+@pytest.mark.parametrize("task", ["derain", "deblur", "denoise"])
+@pytest.mark.parametrize(("size", "n_feat"), [("compact", 16), ("standard", 40)])
+def test_the_recipes_can_be_read(task: str, size: str, n_feat: int) -> None:
+    recipe = Recipe.from_toml(Path(__file__).parents[3] / "recipes" / f"{task}-{size}.toml")
+    assert (recipe.task, recipe.widths.n_feat) == (task, n_feat)

@@ -1,0 +1,39 @@
+"""``python -m pipelines.train_assessor``: make the weights that ``-t auto`` chooses by."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train_command(
+    recipe: Annotated[Path, typer.Argument(help="A recipe file, such as recipes/assessor.toml.")],
+    data: Annotated[list[Path], typer.Option("--data", help="Folder of clean images. May be given again.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for checkpoint, log and weights.")],
+    device: Annotated[str, typer.Option(help="cpu, or a GPU such as cuda:0.")] = "cpu",
+) -> None:
+    """Train the assessor; the same command goes on where it was stopped.
+
+    The weights are written to OUT/RECIPE.safetensors; the package has them in streamrestore/data.
+    """
+    from streamrestore.assessor_network import write_assessor
+    from streamrestore.errors import StreamRestoreError
+    from streamrestore.training.assessing import AssessorProgress, AssessorRecipe, train_assessor
+
+    def tell(progress: AssessorProgress) -> None:
+        typer.echo(f"step {progress.step}: loss {progress.loss:.4f}, {progress.seconds:.0f} s")
+
+    try:
+        settings = AssessorRecipe.from_toml(recipe)
+        network = train_assessor(settings, data, out, device=device, report=tell)
+    except StreamRestoreError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    weights = out / f"{recipe.stem}.safetensors"
+    source = f"trained by this project with the recipe {recipe.stem}, seed {settings.seed}"
+    sha256 = write_assessor(network, weights, source=source, license="Apache-2.0")
+    typer.echo(f"{weights}: trained, {settings.steps} steps, SHA-256 {sha256}")
+
+
+if __name__ == "__main__":
+    typer.run(train_command)
