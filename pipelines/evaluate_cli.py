@@ -43,7 +43,11 @@ def evaluate_command(
         bool, typer.Option("--local-pooling", help="Whole frames, attention pooled as in training (TLC).")
     ] = False,
     self_ensemble: Annotated[
-        bool, typer.Option("--self-ensemble", help="The mean over eight flips and turns; eight times slower.")
+        bool,
+        typer.Option(
+            "--self-ensemble",
+            help="The mean over eight flips and turns; of derain over four, since rain falls.",
+        ),
     ] = False,
     noise: Annotated[
         float | None,

@@ -36,7 +36,7 @@ class RestorerSettings:
     threads: int = 0
     """CPU threads; 0 leaves torch's own number, which is right on a GPU."""
     self_ensemble: bool = False
-    """Ask each network eight times, as `SelfEnsemble` does."""
+    """Ask each network several times, as `SelfEnsemble` does; those for rain without quarter turns."""
 
 
 class Restorer:
@@ -72,7 +72,8 @@ class Restorer:
                 raise
             # torch takes a memory format alone, but does not say so in its types.
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self._networks.append(SelfEnsemble(network) if settings.self_ensemble else network)
+            turning = SelfEnsemble(network, quarter_turns=model.task != "derain")
+            self._networks.append(turning if settings.self_ensemble else network)
 
     @torch.inference_mode()
     def restore(self, chunk: Chunk) -> Restored:

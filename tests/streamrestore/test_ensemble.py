@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamrestore.checkpoint import build_network
+from streamrestore.checkpoint import Task, build_network
 from streamrestore.devices import Precision
 from streamrestore.ensemble import SelfEnsemble
 from streamrestore.frame import ChromaLocation, Chunk, Matrix, PixelFormat, VideoFormat
@@ -42,9 +42,18 @@ def test_each_of_the_eight_is_asked_once_and_turned_back() -> None:
     assert (len(network.seen), len(different)) == (8, 8)
 
 
+def test_without_quarter_turns_nothing_lies_down() -> None:
+    """A picture that falls from row to row does so, up or down, in all four that are asked."""
+    network = Corner()
+    SelfEnsemble(network, quarter_turns=False)(torch.arange(16.0).reshape(1, 1, 16, 1).expand(1, 3, 16, 16))
+    assert len(network.seen) == 4
+    assert all((seen.diff(dim=3) == 0).all() for seen in network.seen)
+
+
+@pytest.mark.parametrize("task", ["derain", "deblur"])
 @pytest.mark.parametrize("stages", [1, 3])
-def test_the_restorer_asks_its_networks_so(stages: Stages, device: str) -> None:
-    model = tiny_model()
+def test_the_restorer_asks_its_networks_so(stages: Stages, task: Task, device: str) -> None:
+    model = replace(tiny_model(), task=task)
     planes = noise_planes(((16, 24),) * 3, 1)
     video = VideoFormat(24, 16, PixelFormat("gbrp", "rgb", 8), Matrix.BT709, True, ChromaLocation.LEFT)
     plan = plan_patches((16, 24), crop=16, batch_pixels=1, frames=1)
@@ -53,7 +62,9 @@ def test_the_restorer_asks_its_networks_so(stages: Stages, device: str) -> None:
     result = Restorer([model], settings).restore(Chunk(video, plan, planes)).planes
     green, blue, red = (torch.from_numpy(plane).float() / 255 for plane in planes)
     with torch.inference_mode():
-        wanted = SelfEnsemble(build_network(model))(torch.stack((red, green, blue), 1), stages)[0].clamp(0, 1)
+        wanted = SelfEnsemble(build_network(model), quarter_turns=task == "deblur")(
+            torch.stack((red, green, blue), 1), stages
+        )[0].clamp(0, 1)
     for plane, channel in zip(result, (1, 2, 0), strict=True):
         assert np.abs(plane.astype(float) - wanted[:, channel].numpy() * 255).max() <= 0.5 + 1e-2
     alone = Restorer([model], replace(settings, self_ensemble=False)).restore(Chunk(video, plan, planes)).planes
