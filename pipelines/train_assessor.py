@@ -21,7 +21,7 @@ def train_command(
     from streamrestore.training.assessing import AssessorProgress, AssessorRecipe, train_assessor
 
     def tell(progress: AssessorProgress) -> None:
-        typer.echo(f"step {progress.step}: loss {progress.loss:.4f}, {progress.seconds:.0f} s")
+        typer.echo(f"round {progress.round}: loss {progress.loss:.4f}, {progress.seconds:.0f} s")
 
     try:
         settings = AssessorRecipe.from_toml(recipe)
@@ -32,7 +32,7 @@ def train_command(
     weights = out / f"{recipe.stem}.safetensors"
     source = f"trained by this project with the recipe {recipe.stem}, seed {settings.seed}"
     sha256 = write_assessor(network, weights, source=source, license="Apache-2.0")
-    typer.echo(f"{weights}: trained, {settings.steps} steps, SHA-256 {sha256}")
+    typer.echo(f"{weights}: trained, {settings.rounds} rounds, SHA-256 {sha256}")
 
 
 if __name__ == "__main__":

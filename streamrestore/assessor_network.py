@@ -26,8 +26,11 @@ CROP = 128
 MULTIPLE = 16
 """A crop's sides are multiples of this: by so much the convolutions reduce it."""
 
-WIDTHS = (32, 48, 64, 64, 64)
+WIDTHS, STRIDES = (32, 48, 64, 64, 64), (1, 2, 2, 2, 1)
+"""Of the convolutions, which begin at half the picture's size."""
+
 HIDDEN = 48
+"""Width of the layer between what all levels saw and the verdict."""
 
 FLAWS = ("rain", "noise", "blur")
 """What the network's outputs stand for, in their order."""
@@ -46,13 +49,13 @@ class AssessorNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        layers = list[nn.Module]()
-        channels, strides = 3 * 4 + 3, (1, 2, 2, 2, 1)
-        for width, stride in zip(WIDTHS, strides, strict=True):
-            layers += [nn.Conv2d(channels, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        self.levels = nn.ModuleList()
+        channels = 3 * 4 + 3
+        for width, stride in zip(WIDTHS, STRIDES, strict=True):
+            convolution = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+            self.levels.append(nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU()))
             channels = width
-        self.features = nn.Sequential(*layers)
-        self.hidden = nn.Linear(4 * channels, HIDDEN)
+        self.hidden = nn.Linear(3 * sum(WIDTHS), HIDDEN)
         self.odds = nn.Linear(HIDDEN, len(FLAWS))
 
     def forward(self, crops: Tensor) -> Tensor:
@@ -65,12 +68,14 @@ class AssessorNetwork(nn.Module):
         Returns:
             ``[N, 3]`` log-odds of `FLAWS`.
         """
-        pictures, count = crops.shape[:2]
-        features = self.features(_details(crops.flatten(0, 1)))
-        # Means and maxima, of places and then of crops: rain may fall in one corner only, and one sharp
-        # corner speaks against a shaken camera.
-        of_crop = torch.cat((features.mean((2, 3)), features.amax((2, 3))), dim=1).view(pictures, count, -1)
-        hidden = F.relu(self.hidden(torch.cat((of_crop.mean(1), of_crop.amax(1)), dim=1)))
+        features, means, maxima = _details(crops.flatten(0, 1)), list[Tensor](), list[Tensor]()
+        for level in self.levels:
+            features = level(features)
+            means.append(features.mean((2, 3)))
+            maxima.append(features.amax((2, 3)))
+        mean, most = (torch.cat(parts, dim=1).view(*crops.shape[:2], -1) for parts in (means, maxima))
+        # The crop with most of a feature counts by itself: one sharp corner speaks against a shaken camera.
+        hidden = F.relu(self.hidden(torch.cat((mean.mean(1), most.mean(1), mean.amax(1)), dim=1)))
         log_odds: Tensor = self.odds(hidden)
         return log_odds
 

@@ -1,4 +1,8 @@
-"""Train the assessor from a recipe; as any training here, it goes on exactly where it was stopped."""
+"""Train the assessor from a recipe; as any training here, it goes on exactly where it was stopped.
+
+Training goes in rounds. Making flaws costs more than learning from them, so the pictures of a round are
+made once and shown several times, in another order each time.
+"""
 
 import json
 import math
@@ -23,11 +27,14 @@ from streamrestore.training.flaws import Flawed, random_flaws
 HELD_OUT_EVERY = 10
 """One picture in so many is never trained on: the thresholds are chosen on them."""
 
-HELD_OUT_BATCHES = 60
-"""Of the recipe's size."""
+HELD_OUT_PICTURES = 720
+"""Made of these."""
 
-TURNS = (CROP, CROP, 2 * CROP)
-"""Sides of the pictures it is trained on, step by step in turns: of one crop, and of four."""
+SIDES = (CROP, CROP, 2 * CROP)
+"""Of the pictures it is trained on, round by round in turns: of one crop, and of four."""
+
+MADE_AT_ONCE = 24 * CROP * CROP
+"""Pixels that flaws are laid on in one go."""
 
 FALSE_ALARMS = 0.02
 """Largest share of the held-out pictures without a flaw in which it may be found."""
@@ -40,14 +47,23 @@ MISSES = 0.05
 class AssessorRecipe:
     """All that decides what the trained weights are, apart from the images."""
 
+    rounds: int
+    crops: int
+    """Of a round: so many pictures of one crop, or a quarter as many of four."""
+    passes: int
+    """How often each picture of a round is shown."""
     batch: int
-    """Pictures of four crops a step; of those of one crop there are twice as many."""
-    steps: int
+    """Crops a step."""
     learning_rate: float
     final_learning_rate: float
     warmup_steps: int
     weight_decay: float
     seed: int
+
+    @property
+    def steps(self) -> int:
+        """Of the optimiser, in all."""
+        return self.rounds * self.passes * (self.crops // self.batch)
 
     @classmethod
     def from_toml(cls, path: Path) -> "AssessorRecipe":
@@ -64,11 +80,12 @@ class AssessorRecipe:
 
 @dataclass(frozen=True, slots=True)
 class AssessorProgress:
-    """What is reported after a step."""
+    """What is reported after a round."""
 
-    step: int
+    round: int
+    """Counted from 1."""
     loss: float
-    """Mean since the last line of the log."""
+    """Mean over its steps."""
     seconds: float
     """Since this run began."""
 
@@ -77,7 +94,7 @@ class AssessorTrainer:
     """One training run: network, optimiser and the stream of flawed pictures."""
 
     def __init__(self, recipe: AssessorRecipe, examples: list[Example], *, device: str = "cpu") -> None:
-        """Set up at step 0.
+        """Set up before the first round.
 
         Args:
             recipe: How to train.
@@ -89,27 +106,36 @@ class AssessorTrainer:
         """
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
-        self.step = 0
+        self.round = 0
+        self._step = 0
         self._device = torch.device(device)
         self.network = AssessorNetwork().to(self._device)
         self._optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=recipe.weight_decay)
         self._held_out = examples[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
         trained = [example for index, example in enumerate(examples, 1) if index % HELD_OUT_EVERY]
-        self._samplers = [self._sampler(trained, side, recipe.seed + turn) for turn, side in enumerate(TURNS)]
+        self._samplers = [self._sampler(trained, side, recipe.seed + turn) for turn, side in enumerate(SIDES)]
         self._flaws = Generator(self._device).manual_seed(recipe.seed)
 
     def _sampler(self, examples: list[Example], side: int, seed: int) -> CropSampler:
         unchanged = Degradation(lambda clean, _: clean)
         return CropSampler(examples, side + 2 * MARGIN, unchanged, seed, self._device)
 
-    def train_step(self) -> float:
-        """One optimiser step; the loss."""
-        recipe = self.recipe
+    def train_round(self) -> float:
+        """Make the pictures of one round and learn from them; the mean loss."""
+        recipe, turn = self.recipe, self.round % len(SIDES)
+        crops_each = (SIDES[turn] // CROP) ** 2
+        made = _make(self._samplers[turn], recipe.crops // crops_each, SIDES[turn], self._flaws)
+        losses = list[float]()
+        for _ in range(recipe.passes):
+            order = torch.randperm(len(made.pictures), generator=self._flaws, device=self._device)
+            for index in torch.split(order, recipe.batch // crops_each):
+                losses.append(self._train_step(Flawed(*(field[index] for field in made))))
+        self.round += 1
+        return sum(losses) / len(losses)
+
+    def _train_step(self, flawed: Flawed) -> float:
         for group in self._optimiser.param_groups:
-            group["lr"] = _learning_rate(recipe, self.step)
-        turn = self.step % len(TURNS)
-        _, clean = self._samplers[turn].batch(recipe.batch * TURNS[-1] // TURNS[turn])
-        flawed = random_flaws(clean, self._flaws)
+            group["lr"] = _learning_rate(self.recipe, self._step)
         self.network.train()
         with torch.autocast(self._device.type, dtype=torch.bfloat16):
             log_odds = self.network(_crops(flawed.pictures))
@@ -117,7 +143,7 @@ class AssessorTrainer:
         self._optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self._optimiser.step()
-        self.step += 1
+        self._step += 1
         return loss.item()
 
     @torch.no_grad()
@@ -130,22 +156,20 @@ class AssessorTrainer:
         copy = AssessorNetwork().to(self._device)
         copy.load_state_dict(self.network.state_dict())
         copy.eval()
-        sampler = self._sampler(self._held_out, TURNS[-1], self.recipe.seed)
-        generator = Generator(self._device).manual_seed(self.recipe.seed)
-        flawed = [random_flaws(sampler.batch(self.recipe.batch)[1], generator) for _ in range(HELD_OUT_BATCHES)]
-        log_odds = torch.cat([copy(_crops(batch.pictures)) for batch in flawed])
-        present, known = (torch.cat([batch[field] for batch in flawed]) > 0 for field in (1, 2))
-        thresholds = [
-            threshold(odds[sure], there[sure]) for odds, there, sure in zip(log_odds.T, present.T, known.T, strict=True)
-        ]
-        copy.move_thresholds(torch.stack(thresholds))
+        sampler = self._sampler(self._held_out, SIDES[-1], self.recipe.seed)
+        flaws = Generator(self._device).manual_seed(self.recipe.seed)
+        flawed = _make(sampler, HELD_OUT_PICTURES, SIDES[-1], flaws)
+        log_odds = torch.cat([copy(_crops(pictures)) for pictures in torch.split(flawed.pictures, 8)])
+        columns = zip(log_odds.T, flawed.present.T > 0, flawed.known.T > 0, strict=True)
+        copy.move_thresholds(torch.stack([threshold(odds[sure], there[sure]) for odds, there, sure in columns]))
         return copy.cpu()
 
     def save(self, path: Path) -> None:
         """Write everything needed to go on exactly from here, by write and rename."""
         state = {
             "recipe": asdict(self.recipe),
-            "step": self.step,
+            "round": self.round,
+            "step": self._step,
             "network": self.network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "samplers": [sampler.state() for sampler in self._samplers],
@@ -174,7 +198,7 @@ class AssessorTrainer:
         for sampler, where in zip(self._samplers, state["samplers"], strict=True):
             sampler.set_state(where)
         self._flaws.set_state(state["flaws"].cpu())
-        self.step = state["step"]
+        self.round, self._step = state["round"], state["step"]
 
 
 def assessment_loss(log_odds: Tensor, flawed: Flawed) -> Tensor:
@@ -209,18 +233,16 @@ def train_assessor(
     out: Path,
     *,
     device: str = "cpu",
-    save_every: int = 50,
     report: Callable[[AssessorProgress], None] = lambda _: None,
 ) -> AssessorNetwork:
-    """Train to the recipe's last step, going on from ``out/checkpoint.pt`` where there is one.
+    """Train to the recipe's last round, going on from ``out/checkpoint.pt`` where there is one.
 
     Args:
         recipe: How to train.
         folders: Where the clean pictures are, as for `read_examples`.
         out: Folder for ``checkpoint.pt`` and ``log.jsonl``.
         device: A torch device name.
-        save_every: Steps between checkpoints.
-        report: Called with every line of the log, one for each checkpoint.
+        report: Called after every round, when its checkpoint is written.
 
     Returns:
         The network, its thresholds calibrated.
@@ -234,16 +256,14 @@ def train_assessor(
     trainer = AssessorTrainer(recipe, read_examples(folders), device=device)
     if checkpoint.exists():
         trainer.load(checkpoint)
-    began, losses = time.monotonic(), list[float]()
-    while trainer.step < recipe.steps:
-        losses.append(trainer.train_step())
-        if trainer.step % save_every == 0 or trainer.step == recipe.steps:
-            progress = AssessorProgress(trainer.step, sum(losses) / len(losses), time.monotonic() - began)
-            losses.clear()
-            trainer.save(checkpoint)
-            with log.open("a") as lines:
-                lines.write(json.dumps(asdict(progress)) + "\n")
-            report(progress)
+    began = time.monotonic()
+    while trainer.round < recipe.rounds:
+        loss = trainer.train_round()
+        progress = AssessorProgress(trainer.round, loss, time.monotonic() - began)
+        trainer.save(checkpoint)
+        with log.open("a") as lines:
+            lines.write(json.dumps(asdict(progress)) + "\n")
+        report(progress)
     return trainer.calibrated()
 
 
@@ -253,6 +273,13 @@ def _learning_rate(recipe: AssessorRecipe, step: int) -> float:
     done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
     span = recipe.learning_rate - recipe.final_learning_rate
     return recipe.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _make(sampler: CropSampler, count: int, side: int, generator: Generator) -> Flawed:
+    """``count`` pictures of ``side`` with flaws."""
+    at_once = max(1, MADE_AT_ONCE // side**2)
+    parts = [random_flaws(sampler.batch(min(at_once, count - done))[1], generator) for done in range(0, count, at_once)]
+    return Flawed(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def _crops(pictures: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ SNOW = RainStyle((1, 3), (1.5, 4), (0.7, 2.0), (0.2, 0.9), 0.8, (0.002, 0.02), 2
 RAIN_STYLES = (LIGHT, LIGHT, HEAVY, HEAVY, DISTANT, DISTANT, NEAR)
 """Drawn with equal chances."""
 
-RAIN_RANGE = (1.0 / 255, 3.5 / 255)
+RAIN_RANGE = (1.0 / 255, 4.5 / 255)
 """Root mean square of what rain adds: up to the first it is none, from the second on it is rain."""
 
 NOISE_RANGE = (2.0 / 255, 5.0 / 255)

@@ -23,15 +23,23 @@ from tests.images import image
 from tests.scenes import dead_leaves
 
 RECIPE = AssessorRecipe(
-    batch=1, steps=3, learning_rate=2e-3, final_learning_rate=1e-4, warmup_steps=2, weight_decay=0.0, seed=1
+    rounds=3,
+    crops=4,
+    passes=1,
+    batch=4,
+    learning_rate=2e-3,
+    final_learning_rate=1e-4,
+    warmup_steps=2,
+    weight_decay=0.0,
+    seed=1,
 )
 SCENE = (dead_leaves(320, 320, leaves=100) * 255).to(torch.uint8)
 
 
 def test_the_loss_falls() -> None:
-    trainer = AssessorTrainer(replace(RECIPE, batch=4, steps=40), [Example(SCENE)])
-    losses = [trainer.train_step() for _ in range(40)]
-    assert sum(losses[-12:]) < 0.85 * sum(losses[:12])
+    trainer = AssessorTrainer(replace(RECIPE, rounds=6, crops=16, passes=3, batch=8), [Example(SCENE)])
+    losses = [trainer.train_round() for _ in range(6)]
+    assert sum(losses[3:]) < 0.9 * sum(losses[:3])
 
 
 def test_what_is_not_known_does_not_count() -> None:
@@ -56,13 +64,13 @@ def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
     whole = AssessorTrainer(RECIPE, [Example(SCENE)])
     first, second = (AssessorTrainer(RECIPE, [Example(SCENE)]) for _ in range(2))
     for _ in range(3):
-        whole.train_step()
-    first.train_step()
+        whole.train_round()
+    first.train_round()
     first.save(tmp_path / "checkpoint.pt")
     second.load(tmp_path / "checkpoint.pt")
     for _ in range(2):
-        second.train_step()
-    assert second.step == whole.step
+        second.train_round()
+    assert second.round == whole.round
     others = second.network.state_dict()
     assert all(torch.equal(value, others[name]) for name, value in whole.network.state_dict().items())
     with pytest.raises(ConfigError, match="another recipe"):
@@ -70,16 +78,16 @@ def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
 
 
 def test_a_run_gives_a_network_with_thresholds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assessing, "HELD_OUT_BATCHES", 20)
+    monkeypatch.setattr(assessing, "HELD_OUT_PICTURES", 24)
     folder = tmp_path / "images"
     folder.mkdir()
     for index in range(10):
         (folder / f"{index}.png").write_bytes(image("png", "rgb24", index, size=(304, 304)))
     reports = list[AssessorProgress]()
-    network = train_assessor(RECIPE, [folder], tmp_path / "run", save_every=2, report=reports.append)
-    assert [line.step for line in reports] == [2, 3]
+    network = train_assessor(RECIPE, [folder], tmp_path / "run", report=reports.append)
+    assert [line.round for line in reports] == [1, 2, 3]
     logged = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in logged] == [2, 3]
+    assert [json.loads(line)["round"] for line in logged] == [1, 2, 3]
     again = train_assessor(RECIPE, [folder], tmp_path / "run")
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in network.state_dict().items())
 
@@ -91,7 +99,7 @@ def test_small_pictures_are_refused() -> None:
 
 def test_a_recipe_with_a_mistake_is_said(tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
-    path.write_text("batch = 3\nspeed = 4\n")
+    path.write_text("rounds = 3\nspeed = 4\n")
     with pytest.raises(ConfigError, match="is no recipe for the assessor"):
         AssessorRecipe.from_toml(path)
     shipped = Path(__file__).parents[3] / "recipes" / "assessor.toml"
