@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 
-def dead_leaves(height: int, width: int, seed: int = 0, *, leaves: int = 300) -> Tensor:
-    """``[3, height, width]`` float32 in [0, 1]: overlapping discs, few of them large and many small."""
+def dead_leaves(height: int, width: int, seed: int = 0, *, leaves: int = 1200) -> Tensor:
+    """``[3, height, width]`` float32 in [0, 1]: overlapping discs that cover it, few of them large and many small."""
     generator = torch.Generator().manual_seed(seed)
     rows, columns = torch.arange(height)[:, None], torch.arange(width)[None, :]
     picture = torch.full((3, height, width), 0.4)

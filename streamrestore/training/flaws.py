@@ -24,39 +24,45 @@ from streamrestore.training.compression import Compression, compress
 from streamrestore.training.noise import draw_sensor, gaussian_noise, sensor_noise
 from streamrestore.training.rain import HEAVY, LIGHT, MAX_MIST, RainStyle, add_mist, add_rain, rain
 
-FLAWLESS_SHARE = 0.4
-"""Of the pictures. Of the others half have one flaw, the rest two or all three."""
+FLAWLESS_SHARE, ONE_FLAW_SHARE = 0.4, 0.4
+"""Of the pictures; the others have two flaws or all three."""
 
-ONE_FLAW_SHARE = 0.3
+ALONE = (1.0, 1.0, 2.0)
+"""How often each of `FLAWS` comes alone: half of all blurs are too small to count."""
 
-DISTANT = RainStyle((1, 2), (5, 22), (0.4, 0.9), (0.1, 0.6), 0.8, (0.002, 0.012), 6, flat=False)
+DISTANT = RainStyle((1, 2), (5, 22), (0.4, 0.9), (0.15, 0.7), 0.8, (0.001, 0.01), 6, flat=False)
 """Thin rain as a camera far away, or a small video, shows it."""
 
-NEAR = RainStyle((1, 2), (30, 100), (0.8, 2.5), (0.1, 0.5), 0.8, (0.005, 0.03), 6, flat=False)
+NEAR = RainStyle((1, 2), (30, 100), (0.8, 2.5), (0.15, 0.6), 0.8, (0.005, 0.03), 6, flat=False)
 """Rain in pictures of many pixels."""
 
-SNOW = RainStyle((1, 3), (1.5, 4), (0.7, 2.0), (0.2, 0.9), 0.8, (0.002, 0.02), 20, flat=False)
+SNOW = RainStyle((1, 3), (3, 4), (0.9, 1.3), (0.2, 0.9), 0.8, (0.002, 0.02), 20, flat=False)
 """Flakes: bright like drops, but round. Networks that take rain away were never shown any."""
+
+SNOW_SHARE = 0.02
 
 RAIN_STYLES = (LIGHT, LIGHT, HEAVY, HEAVY, DISTANT, DISTANT, NEAR)
 """Drawn with equal chances."""
 
-RAIN_RANGE = (1.0 / 255, 4.5 / 255)
+RAIN_RANGE = (1.0 / 255, 3.5 / 255)
 """Root mean square of what rain adds: up to the first it is none, from the second on it is rain."""
 
-NOISE_RANGE = (2.0 / 255, 5.0 / 255)
+NOISE_RANGE = (2.0 / 255, 7.0 / 255)
 """Root mean square of noise: up to the first it is a camera's usual grain."""
 
 GAUSSIAN_SIGMA = (4.0 / 255, 55.0 / 255)
 """Of noise, log-uniform."""
 
-BLUR_RANGE = (0.85, 0.2)
+BLUR_RANGE = (0.85, 0.15)
 """What is left of the energy of the gradient, in the direction in which it lost most: from the first
-on the picture is sharp, from the second down it is blurred. Motion over 5 to 6 pixels leaves 0.2;
-less than that looks like the softness of a lens or a scaler."""
+on the picture is sharp, from the second down it is blurred. Smaller motion, of about 6 pixels and
+less, looks like the softness of a lens or a scaler."""
 
 HIDDEN_RAIN = 0.3
 """Rain fainter than this share of the noise may be seen or not."""
+
+HIDDEN_BLUR = 20.0 / 255
+"""Noise from which on nobody can tell what is blurred from what is soft."""
 
 CODING_TOLERANCE = 6.0 / 255
 """By how much the strongest compression raises the least strength of rain and noise: it takes some away."""
@@ -64,13 +70,13 @@ CODING_TOLERANCE = 6.0 / 255
 SHRINKAGE = (1.2, 2.5)
 """By how much pictures were smaller before they were scaled up."""
 
-SOFTNESS = (0.3, 1.6)
+SOFTNESS = (0.3, 1.8)
 """Standard deviation in pixels of the blur of a lens."""
 
 BOKEH = (1.5, 5.0)
 """The same, of what is out of focus beside something that is in focus."""
 
-TURNED_SHARE = 0.25
+TURNED_SHARE = 0.33
 """Of the finished pictures, by a quarter: phones do not always say how they were held."""
 
 
@@ -114,7 +120,7 @@ def random_flaws(clean: Tensor, generator: Generator) -> Flawed:
     verdicts = (
         _judge(fallen, RAIN_RANGE[0], torch.maximum(RAIN_RANGE[1] + lost, HIDDEN_RAIN * grain)),
         _judge(grain, NOISE_RANGE[0], NOISE_RANGE[1] + lost),
-        _judge(-left, -BLUR_RANGE[0], torch.full_like(left, -BLUR_RANGE[1])),
+        _judge(-left, -BLUR_RANGE[0], torch.where(grain < HIDDEN_BLUR, -BLUR_RANGE[1], 0.0)),
     )
     present, known = (torch.stack(column, dim=1).float() for column in zip(*verdicts, strict=True))
     return Flawed(taken, present, known)
@@ -129,11 +135,14 @@ def _judge(strength: Tensor, most_without: float, least_with: Tensor) -> tuple[T
 def _draw_flaws(count: int, generator: Generator) -> Tensor:
     """``[count, 3]`` bool: which of `FLAWS` each picture gets."""
     share = _uniform(count, 0, 1, generator)
-    device = generator.device
-    one = F.one_hot(torch.randint(len(FLAWS), (count,), generator=generator, device=device), len(FLAWS)).bool()
+
+    def pick(weights: tuple[float, ...]) -> Tensor:
+        chances = torch.tensor(weights, device=generator.device)
+        return F.one_hot(chances.multinomial(count, replacement=True, generator=generator), len(FLAWS)).bool()
+
     # One is spared of three: two are left, or, in a sixth of these pictures, it is not spared after all.
-    several = ~one | _coin(count, 1 / 6, generator)[:, None]
-    flawed = torch.where((share < FLAWLESS_SHARE + ONE_FLAW_SHARE)[:, None], one, several)
+    several = ~pick((1.0, 1.0, 1.0)) | _coin(count, 1 / 6, generator)[:, None]
+    flawed = torch.where((share < FLAWLESS_SHARE + ONE_FLAW_SHARE)[:, None], pick(ALONE), several)
     return flawed & (share >= FLAWLESS_SHARE)[:, None]
 
 
@@ -168,8 +177,11 @@ def _photograph(clean: Tensor, generator: Generator) -> Tensor:
         return images + draw(images, 0.3, 1.5) * (images - soften(images))
 
     def focus(images: Tensor) -> Tensor:
-        depth = torch.randn((len(images), 1, 3, 3), generator=generator, device=images.device)
-        distant = (4 * F.interpolate(depth, images.shape[-2:], mode="bicubic")).sigmoid()
+        coarse = torch.randn((len(images), 1, 3, 3), generator=generator, device=images.device)
+        depth = F.interpolate(coarse, images.shape[-2:], mode="bicubic")
+        nearest, farthest = depth.amin((2, 3), keepdim=True), depth.amax((2, 3), keepdim=True)
+        # Something is always in focus: all of a crop is as soft as this only where a camera was shaken.
+        distant = (16 * (depth - (nearest + farthest) / 2) / (farthest - nearest)).sigmoid()
         unsharp = gaussian_blur(images, _uniform(len(images), *BOKEH, generator))
         return images + distant * (unsharp - images)
 
@@ -217,7 +229,7 @@ def _weather(scene: Tensor, rainy: Tensor, generator: Generator) -> tuple[Tensor
     size = (scene.shape[2], scene.shape[3])
     chosen = torch.randint(len(RAIN_STYLES), (count,), generator=generator, device=scene.device).tolist()
     styles = [RAIN_STYLES[style] if wet else SNOW for style, wet in zip(chosen, rainy.tolist(), strict=True)]
-    snowy = _coin(count, 0.04, generator) & ~rainy
+    snowy = _coin(count, SNOW_SHARE, generator) & ~rainy
     falling = (rainy | snowy).nonzero().squeeze(1)
     amount = scene.new_zeros((count, *size))
     if len(falling):
