@@ -5,14 +5,11 @@ made once and shown several times, in another order each time.
 """
 
 import json
-import math
-import os
 import time
 import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +20,7 @@ from streamrestore.errors import ConfigError
 from streamrestore.training.blur import MARGIN
 from streamrestore.training.data import CropSampler, Degradation, Example, read_examples
 from streamrestore.training.flaws import Flawed, random_flaws
+from streamrestore.training.runs import learning_rate, read_state, write_state
 
 HELD_OUT_EVERY = 10
 """One picture in so many is never trained on: the thresholds are chosen on them."""
@@ -134,7 +132,7 @@ class AssessorTrainer:
     def train_step(self, flawed: Flawed) -> float:
         """Learn from pictures of `CROP` or a multiple of it, at the recipe's next learning rate; the loss."""
         for group in self._optimiser.param_groups:
-            group["lr"] = _learning_rate(self.recipe, self._step)
+            group["lr"] = learning_rate(self.recipe, self._step)
         self.network.train()
         with torch.autocast(self._device.type, dtype=torch.bfloat16):
             log_odds = self.network(_crops(flawed.pictures))
@@ -164,9 +162,12 @@ class AssessorTrainer:
         return copy.cpu()
 
     def save(self, path: Path) -> None:
-        """Write everything needed to go on exactly from here, by write and rename."""
+        """Write everything needed to go on exactly from here, by write and rename.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         state = {
-            "recipe": asdict(self.recipe),
             "round": self.round,
             "step": self._step,
             "network": self.network.state_dict(),
@@ -174,12 +175,7 @@ class AssessorTrainer:
             "samplers": [sampler.state() for sampler in self._samplers],
             "flaws": self._flaws.get_state(),
         }
-        partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_state(path, asdict(self.recipe), state)
 
     def load(self, path: Path) -> None:
         """Go on from what `save` wrote.
@@ -187,11 +183,7 @@ class AssessorTrainer:
         Raises:
             ConfigError: The checkpoint was made by another recipe.
         """
-        state = cast("dict[str, Any]", torch.load(path, map_location=self._device, weights_only=True))
-        if state["recipe"] != asdict(self.recipe):
-            raise ConfigError(
-                f"{path} belongs to another recipe; train into an empty folder, or restore the recipe it was begun with"
-            )
+        state = read_state(path, asdict(self.recipe), self._device)
         self.network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
         for sampler, where in zip(self._samplers, state["samplers"], strict=True):
@@ -264,14 +256,6 @@ def train_assessor(
             lines.write(json.dumps(asdict(progress)) + "\n")
         report(progress)
     return trainer.calibrated()
-
-
-def _learning_rate(recipe: AssessorRecipe, step: int) -> float:
-    if step < recipe.warmup_steps:
-        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
-    done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    span = recipe.learning_rate - recipe.final_learning_rate
-    return recipe.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def _make(sampler: CropSampler, count: int, side: int, generator: Generator) -> Flawed:

@@ -4,20 +4,17 @@ Passive code: one process, one device. Checkpoints are written beside the final 
 renamed, so a kill at any moment leaves the last complete one.
 """
 
-import io
 import json
-import math
 import time
 import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from streamrestore.checkpoint import Task, build_network, write_durably
+from streamrestore.checkpoint import Task, build_network
 from streamrestore.errors import ConfigError
 from streamrestore.mprnet import MPRNet, Widths
 from streamrestore.training.blur import MARGIN, random_blur
@@ -25,6 +22,7 @@ from streamrestore.training.data import CropSampler, Degradation, Example, read_
 from streamrestore.training.losses import restoration_loss
 from streamrestore.training.noise import random_noise
 from streamrestore.training.rain import random_rain
+from streamrestore.training.runs import learning_rate, read_state, write_state
 from streamrestore.weights import read_weights
 
 DEGRADATIONS: dict[Task, Degradation] = {
@@ -89,15 +87,6 @@ class Progress:
     """Since this run began."""
     psnr: float | None = None
     """Of the averaged weights on the held-out crops, in dB; measured where a checkpoint is saved."""
-
-
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then half a cosine down to the final rate (section 4 of the paper)."""
-    if step < recipe.warmup_steps:
-        return recipe.learning_rate * (step + 1) / recipe.warmup_steps
-    done = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
-    span = recipe.learning_rate - recipe.final_learning_rate
-    return recipe.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def _initial(init: str, widths: Widths) -> dict[str, Tensor]:
@@ -193,16 +182,13 @@ class Trainer:
             OSError: The file cannot be written.
         """
         state = {
-            "recipe": asdict(self.recipe),
             "step": self.step,
             "network": self.network.state_dict(),
             "average": self.average,
             "optimiser": self._optimiser.state_dict(),
             "crops": self._crops.state(),
         }
-        written = io.BytesIO()
-        torch.save(state, written)
-        write_durably(path, written.getvalue())
+        write_state(path, asdict(self.recipe), state)
 
     def load(self, path: Path) -> None:
         """Go on from what `save` wrote.
@@ -210,11 +196,7 @@ class Trainer:
         Raises:
             ConfigError: The checkpoint was made by another recipe.
         """
-        state = cast("dict[str, Any]", torch.load(path, map_location=self._device, weights_only=True))
-        if state["recipe"] != asdict(self.recipe):
-            raise ConfigError(
-                f"{path} belongs to another recipe; train into an empty folder, or restore the recipe it was begun with"
-            )
+        state = read_state(path, asdict(self.recipe), self._device)
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
         self._optimiser.load_state_dict(state["optimiser"])

@@ -12,7 +12,8 @@ from streamrestore.errors import ConfigError
 from streamrestore.training.data import Example
 from streamrestore.training.export import export
 from streamrestore.training.losses import charbonnier, laplacian, restoration_loss
-from streamrestore.training.train import Recipe, Trainer, learning_rate, train
+from streamrestore.training.runs import learning_rate
+from streamrestore.training.train import Recipe, Trainer, train
 from tests.clips import png
 from tests.networks import TINY
 
