@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from streamrestore.training.compression import Compression, compress
-from streamrestore.training.motion import SAMPLES, camera_shake, centred, kernels, linear_motion, shake, uniform
+from streamrestore.training.draws import uniform
+from streamrestore.training.motion import SAMPLES, camera_shake, centred, kernels, linear_motion, shake
 
 MARGIN = 24
 """Context that a crop needs on each side, so that no border is invented."""

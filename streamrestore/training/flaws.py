@@ -21,7 +21,8 @@ from torch import Generator, Tensor
 from streamrestore.assessor_network import FLAWS
 from streamrestore.training.blur import MARGIN, blur_image
 from streamrestore.training.compression import Compression, compress
-from streamrestore.training.noise import draw_sensor, gaussian_noise, sensor_noise
+from streamrestore.training.draws import coin, uniform
+from streamrestore.training.noise import draw_sensor, gaussian_blur, gaussian_noise, sensor_noise
 from streamrestore.training.rain import HEAVY, LIGHT, MAX_MIST, RainStyle, add_mist, add_rain, rain
 
 FLAWLESS_SHARE, ONE_FLAW_SHARE = 0.4, 0.4
@@ -108,12 +109,12 @@ def random_flaws(clean: Tensor, generator: Generator) -> Flawed:
     seen, fallen = _weather(seen, rainy, generator)
     taken, grain = _record(seen, noisy, generator)
 
-    compressed = _coin(count, 0.5, generator)
-    strength = _uniform(count, 0, 1, generator) * compressed
-    video = _coin(count, 0.5, generator)
+    compressed = coin(count, 0.5, generator)
+    strength = uniform((count,), 0, 1, generator) * compressed
+    video = coin(count, 0.5, generator)
     index = compressed.nonzero().squeeze(1)
     taken[index] = compress(taken[index], Compression(strength[index], video[index]), generator)
-    turned = _coin(count, TURNED_SHARE, generator).nonzero().squeeze(1)
+    turned = coin(count, TURNED_SHARE, generator).nonzero().squeeze(1)
     taken[turned] = taken[turned].rot90(1, (2, 3))
 
     lost = CODING_TOLERANCE * strength
@@ -134,14 +135,14 @@ def _judge(strength: Tensor, most_without: float, least_with: Tensor) -> tuple[T
 
 def _draw_flaws(count: int, generator: Generator) -> Tensor:
     """``[count, 3]`` bool: which of `FLAWS` each picture gets."""
-    share = _uniform(count, 0, 1, generator)
+    share = uniform((count,), 0, 1, generator)
 
     def pick(weights: tuple[float, ...]) -> Tensor:
         chances = torch.tensor(weights, device=generator.device)
         return F.one_hot(chances.multinomial(count, replacement=True, generator=generator), len(FLAWS)).bool()
 
     # One is spared of three: two are left, or, in a sixth of these pictures, it is not spared after all.
-    several = ~pick((1.0, 1.0, 1.0)) | _coin(count, 1 / 6, generator)[:, None]
+    several = ~pick((1.0, 1.0, 1.0)) | coin(count, 1 / 6, generator)[:, None]
     flawed = torch.where((share < FLAWLESS_SHARE + ONE_FLAW_SHARE)[:, None], pick(ALONE), several)
     return flawed & (share >= FLAWLESS_SHARE)[:, None]
 
@@ -151,12 +152,12 @@ def _photograph(clean: Tensor, generator: Generator) -> Tensor:
     scene = clean.clone()
 
     def change(share: float, how: Callable[[Tensor], Tensor]) -> None:
-        index = _coin(len(clean), share, generator).nonzero().squeeze(1)
+        index = coin(len(clean), share, generator).nonzero().squeeze(1)
         if len(index):
             scene[index] = how(scene[index]).clamp(0, 1)
 
     def draw(images: Tensor, low: float, high: float) -> Tensor:
-        return _uniform(len(images), low, high, generator)[:, None, None, None]
+        return uniform((len(images),), low, high, generator)[:, None, None, None]
 
     def grade(images: Tensor) -> Tensor:
         toned = images.pow(2 ** draw(images, -0.8, 0.8)) * draw(images, 0.5, 1.15) + draw(images, -0.08, 0.12)
@@ -165,13 +166,13 @@ def _photograph(clean: Tensor, generator: Generator) -> Tensor:
 
     def enlarge(images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        ratio = _uniform(1, *SHRINKAGE, generator).item()
+        ratio = uniform((1,), *SHRINKAGE, generator).item()
         smaller = (round(height / ratio), round(width / ratio))
         shrunk = F.interpolate(images, smaller, mode="bilinear", antialias=True)
         return F.interpolate(shrunk, (height, width), mode="bicubic")
 
     def soften(images: Tensor) -> Tensor:
-        return gaussian_blur(images, _uniform(len(images), *SOFTNESS, generator))
+        return gaussian_blur(images, uniform((len(images),), *SOFTNESS, generator))
 
     def sharpen(images: Tensor) -> Tensor:
         return images + draw(images, 0.3, 1.5) * (images - soften(images))
@@ -182,7 +183,7 @@ def _photograph(clean: Tensor, generator: Generator) -> Tensor:
         nearest, farthest = depth.amin((2, 3), keepdim=True), depth.amax((2, 3), keepdim=True)
         # Something is always in focus: all of a crop is as soft as this only where a camera was shaken.
         distant = (16 * (depth - (nearest + farthest) / 2) / (farthest - nearest)).sigmoid()
-        unsharp = gaussian_blur(images, _uniform(len(images), *BOKEH, generator))
+        unsharp = gaussian_blur(images, uniform((len(images),), *BOKEH, generator))
         return images + distant * (unsharp - images)
 
     change(0.5, grade)
@@ -229,14 +230,14 @@ def _weather(scene: Tensor, rainy: Tensor, generator: Generator) -> tuple[Tensor
     size = (scene.shape[2], scene.shape[3])
     chosen = torch.randint(len(RAIN_STYLES), (count,), generator=generator, device=scene.device).tolist()
     styles = [RAIN_STYLES[style] if wet else SNOW for style, wet in zip(chosen, rainy.tolist(), strict=True)]
-    snowy = _coin(count, SNOW_SHARE, generator) & ~rainy
+    snowy = coin(count, SNOW_SHARE, generator) & ~rainy
     falling = (rainy | snowy).nonzero().squeeze(1)
     amount = scene.new_zeros((count, *size))
     if len(falling):
         amount[falling] = rain([styles[index] for index in falling.tolist()], size, generator)
-    mist = _uniform(count, 0, MAX_MIST, generator) * _coin(count, 0.1, generator)
+    mist = uniform((count,), 0, MAX_MIST, generator) * coin(count, 0.1, generator)
     veiled = add_mist(scene, mist, generator)
-    weathered = add_rain(veiled, amount, screen=_coin(count, 0.25, generator))
+    weathered = add_rain(veiled, amount, screen=coin(count, 0.25, generator))
     fallen = (weathered - veiled).square().mean((1, 2, 3)).sqrt()
     return weathered, torch.where(rainy, fallen, 0.0)
 
@@ -245,9 +246,9 @@ def _record(scene: Tensor, noisy: Tensor, generator: Generator) -> tuple[Tensor,
     """Noise in some pictures, and usual grain in others, in 8 bits; and ``[N]``: how much there is."""
     count = len(scene)
     low, high = (math.log(sigma) for sigma in GAUSSIAN_SIGMA)
-    grain = _uniform(count, 0, NOISE_RANGE[0], generator) * _coin(count, 0.5, generator)
-    sigma = torch.where(noisy, _uniform(count, low, high, generator).exp(), grain)
-    sensed = noisy & _coin(count, 0.5, generator)
+    grain = uniform((count,), 0, NOISE_RANGE[0], generator) * coin(count, 0.5, generator)
+    sigma = torch.where(noisy, uniform((count,), low, high, generator).exp(), grain)
+    sensed = noisy & coin(count, 0.5, generator)
     sensor = draw_sensor(count, generator)
     recorded = gaussian_noise(scene, sigma, generator)
     index = sensed.nonzero().squeeze(1)
@@ -256,22 +257,3 @@ def _record(scene: Tensor, noisy: Tensor, generator: Generator) -> tuple[Tensor,
     # Before rounding, which is noise of a third of a code in every picture.
     strength = (recorded - scene).square().mean((1, 2, 3)).sqrt()
     return (recorded * 255).round() / 255, strength
-
-
-def gaussian_blur(image: Tensor, sigma: Tensor) -> Tensor:
-    """Blur ``[N, C, H, W]``, each picture by a Gaussian of its own sigma, ``[N]``, in pixels."""
-
-    def weights(length: int) -> Tensor:
-        index = torch.arange(length, dtype=image.dtype, device=image.device)
-        distance = (index - index[:, None]) / sigma[:, None, None]
-        return torch.softmax(-0.5 * distance**2, dim=-1)[:, None]
-
-    return weights(image.shape[-2]) @ image @ weights(image.shape[-1]).mT
-
-
-def _uniform(count: int, low: float, high: float, generator: Generator) -> Tensor:
-    return low + (high - low) * torch.rand(count, generator=generator, device=generator.device)
-
-
-def _coin(count: int, share: float, generator: Generator) -> Tensor:
-    return _uniform(count, 0, 1, generator) < share

@@ -12,13 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from streamrestore.training.draws import uniform
+
 SAMPLES = 97
 """Of a path in one exposure, equally spaced in time: odd, so that one lies in its middle."""
-
-
-def uniform(shape: tuple[int, ...], low: float, high: float, generator: Generator) -> Tensor:
-    """Float32 values between ``low`` and ``high``, on the generator's device."""
-    return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
 
 
 def shake(count: int, exposures: int, generator: Generator) -> Tensor:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from streamrestore.training.compression import Compression, compress
+from streamrestore.training.draws import coin, uniform
 
 CLEAN_SHARE = 0.06
 GAUSSIAN_SHARE = 0.49
@@ -126,20 +127,20 @@ def noise_clip(clean: Tensor, generator: Generator) -> Tensor:
 
 def draw_noise(count: int, generator: Generator) -> Noise:
     """Kinds and strengths of noise for ``count`` pictures, on the generator's device."""
-    kind = _uniform((count,), 0, 1, generator)
+    kind = uniform((count,), 0, 1, generator)
     clean, sensed = kind < CLEAN_SHARE, kind >= CLEAN_SHARE + GAUSSIAN_SHARE
     # Uniform for one half and triangular for the other: the middle, where noise is usually
     # measured, comes three times as often as the greatest sigma.
-    one, two, half = _uniform((3, count), 0, 1, generator)
+    one, two, half = uniform((3, count), 0, 1, generator)
     sigma = MAX_SIGMA * torch.where(half < 0.5, one, (one + two) / 2)
     share = torch.where(sensed, COMPRESSED_SHARES[2], torch.where(clean, COMPRESSED_SHARES[0], COMPRESSED_SHARES[1]))
-    strength = _uniform((count,), 0, 1, generator) * torch.where(clean, LIGHT_COMPRESSION, 1.0)
-    video = _coin(count, VIDEO_SHARE, generator)
+    strength = uniform((count,), 0, 1, generator) * torch.where(clean, LIGHT_COMPRESSION, 1.0)
+    video = coin(count, VIDEO_SHARE, generator)
     return Noise(
         sigma=torch.where(clean, 0.0, sigma),
         sensed=sensed,
         sensor=draw_sensor(count, generator),
-        compressed=_uniform((count,), 0, 1, generator) < share,
+        compressed=uniform((count,), 0, 1, generator) < share,
         compression=Compression(strength, video),
     )
 
@@ -147,19 +148,19 @@ def draw_noise(count: int, generator: Generator) -> Noise:
 def draw_sensor(count: int, generator: Generator) -> Sensor:
     """Cameras and exposures for ``count`` pictures, on the generator's device."""
     device = generator.device
-    log_shot = _uniform((count,), math.log(SHOT_NOISE[0]), math.log(SHOT_NOISE[1]), generator)
+    log_shot = uniform((count,), math.log(SHOT_NOISE[0]), math.log(SHOT_NOISE[1]), generator)
     spread = READ_SPREAD * torch.randn(count, generator=generator, device=device)
-    gains = _uniform((count, 3), *COLOUR_GAINS, generator)
+    gains = uniform((count, 3), *COLOUR_GAINS, generator)
     gains[:, 1] = 1
-    purity, share = _uniform((count, 3), *COLOUR_PURITY, generator), _uniform((count, 3), 0, 1, generator)
-    demosaiced = _coin(count, DEMOSAICED_SHARE, generator)
-    luma, chroma = _uniform((count,), *LUMA_SMOOTHING, generator), _uniform((count,), *CHROMA_SMOOTHING, generator)
+    purity, share = uniform((count, 3), *COLOUR_PURITY, generator), uniform((count, 3), 0, 1, generator)
+    demosaiced = coin(count, DEMOSAICED_SHARE, generator)
+    luma, chroma = uniform((count,), *LUMA_SMOOTHING, generator), uniform((count,), *CHROMA_SMOOTHING, generator)
     return Sensor(
         shot=log_shot.exp(),
         read=(READ_SLOPE * log_shot + READ_OFFSET + spread).exp(),
         gains=gains,
         mixing=_mixing(purity, share),
-        contrast=_coin(count, 0.5, generator),
+        contrast=coin(count, 0.5, generator),
         demosaiced=demosaiced,
         corner=torch.randint(2, (count, 2), generator=generator, device=device),
         smoothing=torch.stack((luma, chroma), dim=1) * demosaiced[:, None],
@@ -256,11 +257,11 @@ def demosaic(image: Tensor, corner: Tensor) -> Tensor:
 def _smooth(noise: Tensor, smoothing: Tensor) -> Tensor:
     """Blur the mean of the colours by one Gaussian, what differs from it by another."""
     luma = noise.mean(dim=1, keepdim=True)
-    return _blur(luma, smoothing[:, 0]) + _blur(noise - luma, smoothing[:, 1])
+    return gaussian_blur(luma, smoothing[:, 0]) + gaussian_blur(noise - luma, smoothing[:, 1])
 
 
-def _blur(image: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur of ``[N, C, H, W]`` with a sigma for each picture; 0 changes nothing."""
+def gaussian_blur(image: Tensor, sigma: Tensor) -> Tensor:
+    """Blur ``[N, C, H, W]``, each picture by a Gaussian of its own sigma, ``[N]``, in pixels; 0 changes nothing."""
 
     def weights(length: int) -> Tensor:
         index = torch.arange(length, dtype=image.dtype, device=image.device)
@@ -295,14 +296,6 @@ def _mixing(purity: Tensor, share: Tensor) -> Tensor:
 def _mix(matrix: Tensor, image: Tensor) -> Tensor:
     """Apply ``[N, 3, 3]`` to the colours of ``[N, 3, H, W]``."""
     return (matrix @ image.flatten(2)).view_as(image)
-
-
-def _uniform(shape: tuple[int, ...], low: float, high: float, generator: Generator) -> Tensor:
-    return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
-
-
-def _coin(count: int, share: float, generator: Generator) -> Tensor:
-    return _uniform((count,), 0, 1, generator) < share
 
 
 def _normal_like(image: Tensor, generator: Generator) -> Tensor:

@@ -16,6 +16,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
+from streamrestore.training.draws import uniform
+
 
 @dataclass(frozen=True, slots=True)
 class RainStyle:
@@ -58,10 +60,6 @@ CLIP_SIDE = 1024
 
 SHUTTER = 0.5
 """Share of a frame's time that a drop is exposed for; it falls for all of it."""
-
-
-def _uniform(low: float | Tensor, high: float | Tensor, count: int, generator: Generator) -> Tensor:
-    return low + (high - low) * torch.rand(count, generator=generator, device=generator.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,7 @@ def draw_layers(styles: list[RainStyle], generator: Generator) -> list[Layer]:
 
     def draw(ranges: list[tuple[float, float]]) -> Tensor:
         low, high = torch.tensor(ranges, device=device).T
-        return _uniform(low, high, count, generator)
+        return uniform((count,), low, high, generator)
 
     main = draw([(-MAX_TILT_DEGREES, MAX_TILT_DEGREES)] * count)
     layers = draw([(style.layers[0], style.layers[1] + 1) for style in styles]).floor()
@@ -185,7 +183,7 @@ def random_rain(clean: Tensor, generator: Generator) -> Tensor:
     styles = [HEAVY if heavy else LIGHT for heavy in (kind > 1 - HEAVY_SHARE).tolist()]
     amount = rain(styles, (clean.shape[2], clean.shape[3]), generator)
     screen, misty = torch.rand(2, count, generator=generator, device=clean.device)
-    veiled = add_mist(clean, _uniform(0, MAX_MIST, count, generator) * (misty < MIST_SHARE), generator)
+    veiled = add_mist(clean, uniform((count,), 0, MAX_MIST, generator) * (misty < MIST_SHARE), generator)
     rainy = add_rain(veiled, amount, screen=screen < SCREEN_SHARE)
     return _eight_bits(torch.where((kind < CLEAN_SHARE)[:, None, None, None], clean, rainy))
 

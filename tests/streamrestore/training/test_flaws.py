@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from streamrestore.training.blur import MARGIN, blur_image
-from streamrestore.training.flaws import NOISE_RANGE, RAIN_RANGE, gaussian_blur, random_flaws, sharpness_left
+from streamrestore.training.flaws import NOISE_RANGE, RAIN_RANGE, random_flaws, sharpness_left
+from streamrestore.training.noise import gaussian_blur
 from tests.scenes import dead_leaves
 
 SIDE = 64
