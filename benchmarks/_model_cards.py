@@ -14,7 +14,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 import safetensors
 import torch
 from _record import ROOT
-from _tables import fill, load
+from _tables import USUAL, Setting, fill, has, measured, psnr_cells, ssim_cell, table
 from PIL import Image
 from quality import Row
 from torch import Generator, Tensor
@@ -22,7 +22,7 @@ from torch import Generator, Tensor
 from streamrestore.checkpoint import Task, read_checkpoint
 from streamrestore.devices import CPU_THREADS, Precision
 from streamrestore.flops import flops_per_pixel
-from streamrestore.metrics import HIGHEST_DB, psnr
+from streamrestore.metrics import psnr
 from streamrestore.mprnet import Stages
 from streamrestore.pairs import FrameRestorer, PicturePair, read_video
 from streamrestore.restorer import RestorerSettings
@@ -48,11 +48,7 @@ SEEDS: dict[Task, int] = {"denoise": 4, "deblur": 5}
 KINDS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """As safetensors names them, and as everyone else does."""
 
-Change = dict[str, int | bool | str]
-
-USUAL: Change = {"stages": 3, "local_pooling": False, "self_ensemble": False, "precision": "bf16"}
-
-CHANGES: dict[str, Change] = {
+CHANGES: dict[str, Setting] = {
     "stage 1 alone": {"stages": 1},
     "stages 1 and 2": {"stages": 2},
     "local pooling": {"local_pooling": True},
@@ -68,7 +64,7 @@ def rows_of(entry: WeightsEntry) -> list[Row]:
     Raises:
         SystemExit: Nothing was, or of another file under their name.
     """
-    rows = [Row(**row) for row in load("quality")["results"]["rows"] if row["weights"] == entry.name]
+    rows = [row for row in measured() if row.weights == entry.name]
     if not rows:
         raise SystemExit(f"nothing was measured of {entry.name}: run benchmarks/quality.py")
     if stale := {row.sha256 for row in rows} - {entry.sha256}:
@@ -77,15 +73,6 @@ def rows_of(entry: WeightsEntry) -> list[Row]:
             f"those shipped have {entry.sha256}: run benchmarks/quality.py"
         )
     return rows
-
-
-def has(row: Row, setting: Change) -> bool:
-    return all(getattr(row, name) == value for name, value in setting.items())
-
-
-def table(head: list[str], body: list[list[str]]) -> str:
-    lines = [f"| {' | '.join(line)} |" for line in (head, *body)]
-    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
 def facts(entry: WeightsEntry, recipe: Recipe) -> str:
@@ -115,16 +102,7 @@ def facts(entry: WeightsEntry, recipe: Recipe) -> str:
 def figures(rows: list[Row]) -> str:
     """Before and after, with the usual setting."""
     head = ["set", "pairs", "of", "PSNR: input → restored", "gain", "SSIM: input → restored"]
-    body = list[list[str]]()
-    for row in rows:
-        if not has(row, USUAL):
-            continue
-        clean = row.psnr_input >= HIGHEST_DB
-        before, gain = (
-            ("equal", "") if clean else (f"{row.psnr_input:.2f}", f"{row.psnr_restored - row.psnr_input:+.2f} dB")
-        )
-        ssim = f"{row.ssim_input:.3f} → {row.ssim_restored:.3f}"
-        body.append([row.set, str(row.pairs), row.measure, f"{before} → {row.psnr_restored:.2f} dB", gain, ssim])
+    body = [[row.set, str(row.pairs), row.measure, *psnr_cells(row), ssim_cell(row)] for row in rows if has(row, USUAL)]
     return table(head, body)
 
 
@@ -135,12 +113,12 @@ def effects(rows: list[Row]) -> str:
         name: {row.set: row.psnr_restored - usual[row.set] for row in rows if has(row, USUAL | change)}
         for name, change in CHANGES.items()
     }
-    measured = {name: deltas for name, deltas in changed.items() if deltas}
+    known = {name: deltas for name, deltas in changed.items() if deltas}
     body = [
-        [each, f"{psnr:.2f} dB", *(f"{deltas[each]:+.2f}" if each in deltas else "" for deltas in measured.values())]
+        [each, f"{psnr:.2f} dB", *(f"{deltas[each]:+.2f}" if each in deltas else "" for deltas in known.values())]
         for each, psnr in usual.items()
     ]
-    return table(["set", "as usual", *measured], body)
+    return table(["set", "as usual", *known], body)
 
 
 def demo_frame(name: str) -> Tensor:

@@ -61,7 +61,7 @@ class Row:
     right: int
     chosen: dict[str, int]
     mixed: bool
-    """Whether the row counts in the share of right choices."""
+    """Whether the row counts in the shares: frames of shots that count already do not."""
 
     def __str__(self) -> str:
         others = ", ".join(f"{choice} {count}" for choice, count in self.chosen.items() if choice not in self.accepted)
@@ -149,7 +149,7 @@ def clean_clips(folder: Path, assessor: ShotAssessor) -> list[Row]:
         alone += of_pictures
     return [
         tally("clean clips, shots", shots, [NONE]),
-        tally("clean clips, single frames", alone, [NONE]),
+        tally("clean clips, single frames", alone, [NONE], mixed=False),
     ]
 
 
@@ -195,7 +195,7 @@ def main() -> None:
     assessor = load_assessor()
     rows = measure(data, assessor)
     right = share(row for row in rows if row.mixed)
-    clean = share(row for row in rows if row.accepted == ["none"])
+    clean = share(row for row in rows if row.mixed and row.accepted == ["none"])
     print(f"right: {right:.1%}; nothing done to clean pictures: {clean:.1%}")
     totals = {"right": right, "none_on_clean": clean}
     record("choosing", {"sha256": assessor.sha256, **totals, "rows": list(map(asdict, rows))})

@@ -292,9 +292,11 @@ def _set_up_logging(*, verbose: bool) -> None:
 
 def main() -> None:
     """Run the command line and end the process; the console script ``streamrestore``."""
+    code = run_command()
+    if threading.active_count() == 1:
+        sys.exit(code)
     from workers.inline import THREAD_NAME
 
-    code = run_command()
     if any(thread.name == THREAD_NAME for thread in threading.enumerate()):
         # It is inside torch: the interpreter would take its ground away, and the process would end by SIGABRT.
         sys.stdout.flush()

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from streamrestore.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from pipelines.evaluation_sets import EvaluationSet
+    from streamrestore.pairs import Pair
 
 NOTHING = "none"
 """The task of comparing things as they are."""
@@ -80,7 +82,7 @@ def evaluate_command(
     bits. Of videos, flicker is measured too: how much of luma changes from frame to frame, in
     8-bit codes, where the target stands still.
     """
-    from pipelines.arguments import parse_stages, parse_tasks, weights_per_task
+    from pipelines.arguments import AUTO, parse_stages, parse_tasks, weights_per_task
     from pipelines.evaluation_report import MeasuredSet, Setting, document, table_of, write_document
     from pipelines.evaluation_sets import Degrading, find_sets
     from streamrestore.devices import CPU_THREADS, choose_devices, choose_precision, find_devices
@@ -91,11 +93,12 @@ def evaluate_command(
     from streamrestore.side_by_side import side_by_side, write_png
     from streamrestore.weights import find_weights
 
+    if task.lower() == AUTO:
+        raise ConfigError("-t auto chooses for each shot: name what is to be measured, a task, a chain or none")
     tasks = () if task.lower() == NOTHING else parse_tasks(task)
     if not tasks and (weights or local_pooling or self_ensemble):
         raise ConfigError("-t none runs no network: leave --weights, --local-pooling and --self-ensemble out")
     sets = find_sets(data, Degrading(noise, blur, seed))
-    _prepare_places(sets, json_file, pictures)
     choice = choose_devices(device, find_devices())
     named = weights_per_task(tasks, weights or [])
     models = tuple(find_weights(*each, choice.kind) for each in zip(tasks, named, strict=True))
@@ -110,17 +113,21 @@ def evaluate_command(
     )
     restore = FrameRestorer(models, settings, choice.kind) if tasks else unrestored
     of = measure or default_measure(tasks)
+    _prepare_places(sets, json_file, pictures)
+    for each in sets:
+        for pair in each.pairs:
+            pair.check()
 
     measured = list[MeasuredSet]()
     with Progress(console=Console(stderr=True), transient=True) as bar:
         for each in sets:
             outcomes = list[Outcome]()
-            for pair in bar.track(each.pairs, description=each.name):
+            for pair in bar.track(each.pairs, description=escape(each.name)):
                 outcome, worst = evaluate(pair, restore, of)
                 outcomes.append(outcome)
                 if pictures is not None:
                     shown = (worst.degraded, worst.restored, worst.target)
-                    write_png(side_by_side(shown if tasks else shown[::2]), pictures / each.name / f"{pair.name}.png")
+                    write_png(side_by_side(shown if tasks else shown[::2]), _picture_of(pair, each, pictures))
             measured.append(MeasuredSet(each, tuple(outcomes)))
     Console().print(table_of(measured, of, restored=bool(tasks)))
     if json_file is not None:
@@ -128,12 +135,25 @@ def evaluate_command(
         write_document(json_file, document(measured, setting))
 
 
+def _picture_of(pair: "Pair", measured: "EvaluationSet", pictures: Path) -> Path:
+    return pictures / measured.name / f"{pair.name}.png"
+
+
 def _prepare_places(sets: "Sequence[EvaluationSet]", json_file: Path | None, pictures: Path | None) -> None:
     """See that results can be written, before hours of work.
 
     Raises:
-        OutputError: They cannot.
+        OutputError: They cannot, or would replace what is measured.
     """
+    inputs = {file.resolve() for each in sets for pair in each.pairs for file in pair.files}
+    places = [] if json_file is None else [json_file]
+    if pictures is not None:
+        places += [_picture_of(pair, each, pictures) for each in sets for pair in each.pairs]
+    for place in places:
+        if place.resolve() in inputs:
+            raise OutputError(f"{place} is itself measured and would be replaced; name another place")
+    if json_file is not None and json_file.is_dir():
+        raise OutputError(f"{json_file} cannot be written: it is a folder; name a file in it")
     if json_file is not None and not json_file.parent.is_dir():
         raise OutputError(f"{json_file} cannot be written: there is no folder {json_file.parent}; make it")
     if pictures is not None:

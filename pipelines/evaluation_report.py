@@ -5,14 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from pipelines.evaluation_sets import EvaluationSet
 from streamrestore.checkpoint import Model, Task
-from streamrestore.errors import OutputError
+from streamrestore.encoder import writing_to
 from streamrestore.evaluation import Measure, Outcome, Score, mean_score
 from streamrestore.metrics import HIGHEST_DB
 from streamrestore.restorer import RestorerSettings
+
+SCHEMA = 1
+"""Of the JSON document, which docs/evaluation.md describes; another number where a field means something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Setting:
 def document(measured: Sequence[MeasuredSet], setting: Setting) -> dict[str, object]:
     """All figures, for JSON; PSNR in dB (100 where pictures are equal), flicker in 8-bit codes."""
     return {
+        "schema": SCHEMA,
         "tasks": list(setting.tasks),
         "weights": [{"name": model.name, "task": model.task, "sha256": model.sha256} for model in setting.models],
         "settings": asdict(setting.settings) if setting.tasks else None,
@@ -75,11 +80,10 @@ def write_document(path: Path, document: Mapping[str, object]) -> None:
 
     Raises:
         OutputError: It cannot be written.
+        DiskFullError: There is no space left.
     """
-    try:
+    with writing_to(path):
         path.write_text(json.dumps(document, indent=1) + "\n")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}; name another file with --json") from error
 
 
 def table_of(measured: Sequence[MeasuredSet], measure: Measure, *, restored: bool) -> Table:
@@ -97,7 +101,7 @@ def table_of(measured: Sequence[MeasuredSet], measure: Measure, *, restored: boo
         table.add_column(f"flicker{arrow} (and of the target)")
     for each in measured:
         score = each.score
-        name, degradation = each.set.name, each.set.degradation
+        name, degradation = escape(each.set.name), each.set.degradation
         cells = [name if degradation is None else f"{name}, {degradation}", f"{len(each.outcomes)}"]
         before, after = score.psnr_input, score.psnr_restored
         if restored:

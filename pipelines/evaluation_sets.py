@@ -12,7 +12,7 @@ from pipelines.outputs import VIDEO_SUFFIXES
 from streamrestore.degraded_pictures import read_blurred, read_clean, read_noisy, read_pair
 from streamrestore.errors import ConfigError, SourceError
 from streamrestore.pair_folders import STILL_SUFFIXES, by_stem, find_pairs, is_pair_folder
-from streamrestore.pairs import Pair, PicturePair, VideoPair
+from streamrestore.pairs import PicturePair, VideoPair
 
 _SUFFIXES = STILL_SUFFIXES | VIDEO_SUFFIXES
 
@@ -46,7 +46,7 @@ class EvaluationSet:
     name: str
     degradation: str | None
     """What was done to clean pictures; None where the pairs came as they are."""
-    pairs: tuple[Pair, ...]
+    pairs: tuple[PicturePair | VideoPair, ...]
 
 
 def find_sets(data: Sequence[Path], degrading: Degrading) -> tuple[EvaluationSet, ...]:
@@ -90,19 +90,19 @@ def _folder(folder: Path, degrading: Degrading) -> EvaluationSet:
     return EvaluationSet(name, None, tuple(_pair(*pair) for pair in find_pairs(folder, _SUFFIXES)))
 
 
-def _pair(name: str, degraded: Path, target: Path) -> Pair:
+def _pair(name: str, degraded: Path, target: Path) -> PicturePair | VideoPair:
     if _is_picture(degraded) != _is_picture(target):
         raise SourceError(f"{degraded} and {target} are a picture and a video: a pair is two of a kind")
     if _is_picture(target):
-        return PicturePair(name, partial(read_pair, degraded, target))
+        return PicturePair(name, partial(read_pair, degraded, target), (degraded, target))
     return VideoPair(name, degraded, target)
 
 
-def _clean(folder: Path, degrading: Degrading) -> list[Pair]:
-    pairs = list[Pair]()
+def _clean(folder: Path, degrading: Degrading) -> list[PicturePair | VideoPair]:
+    pairs = list[PicturePair | VideoPair]()
     for stem, path in sorted(by_stem(folder, _SUFFIXES).items()):
         if _is_picture(path):
-            pairs.append(PicturePair(stem, partial(degrading.reads, path)))
+            pairs.append(PicturePair(stem, partial(degrading.reads, path), (path,)))
         else:
             _refuse_degrading(degrading, f"the video {path}")
             pairs.append(VideoPair(stem, path, path))

@@ -174,7 +174,11 @@ def _tell_what_is_kept(job: FileJob, folder: WorkFolder, reporter: Reporter) -> 
             f"{job.info.path}: {kept} of {len(job.segments)} segments are done and kept in {folder.path}; "
             "the same command goes on from there"
         )
-    elif not job.shots:
+    elif job.shots:
+        reporter.note(
+            f"{job.info.path}: what its shots need is kept in {folder.path}; the same command goes on from there"
+        )
+    else:
         folder.sweep()
 
 

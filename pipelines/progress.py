@@ -208,7 +208,7 @@ class _Live(_Plain):
         super().__init__()
         self._task: TaskID | None = None
         self._bar = RichProgress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TextColumn("{task.completed:.0f}/{task.fields[frames]} frames"),
             TextColumn("{task.fields[rate]:.2f} fps"),

@@ -3,9 +3,6 @@
 What loads torch is imported inside the command, so that ``--help`` answers at once.
 """
 
-import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +10,7 @@ import typer
 
 from pipelines.signals import stop_on_signals
 from pipelines.train_progress import TrainingReporter
-from streamrestore.errors import ConfigError, DiskFullError, OutputError, SourceError, StreamRestoreError
+from streamrestore.errors import ConfigError, StreamRestoreError
 
 
 def train_command(
@@ -40,14 +37,11 @@ def train_command(
     from streamrestore.training.train import Recipe, train
 
     settings = Recipe.from_toml(recipe)
-    for folder in data:
-        if not folder.is_dir():
-            raise SourceError(f"--data {folder} is no folder: give one of clean images, or with input/ and target/")
-    chosen = _find_device(device)
+    chosen = find_training_device(device)
     report = TrainingReporter(recipe.stem, settings.steps)
     with stop_on_signals() as request:
         try:
-            with report, _writing_to(out):
+            with report:
                 trainer = train(settings, data, out, device=chosen, report=report, stop=request.event.is_set)
         except KeyboardInterrupt:
             report.note("stopped at once; the same command goes on from the last checkpoint")
@@ -55,8 +49,7 @@ def train_command(
     if trainer.step < settings.steps:
         report.note(f"stopped after step {trainer.step} of {settings.steps}; the same command goes on from there")
         raise typer.Exit(request.code)
-    with _writing_to(out):
-        weights = export(settings, trainer.average, out, recipe.stem)
+    weights = export(settings, trainer.average, out, recipe.stem)
     typer.echo(f"{weights}: trained, {settings.steps} steps")
     curves = out / "curves.svg"
     try:
@@ -68,8 +61,11 @@ def train_command(
     typer.echo(f"use it: streamrestore restore INPUT -t {settings.task} --weights {weights}")
 
 
-def _find_device(request: str) -> str:
+def find_training_device(request: str) -> str:
     """The device to train on, as torch names it.
+
+    Args:
+        request: Such a name, or ``auto`` for the fastest.
 
     Raises:
         ConfigError: It is not here.
@@ -82,19 +78,3 @@ def _find_device(request: str) -> str:
     if request not in labels:
         raise ConfigError(f"there is no --device {request} here: give auto, or one of {', '.join(labels)}")
     return request
-
-
-@contextmanager
-def _writing_to(out: Path) -> Iterator[None]:
-    """Turn what the system raises while files are written into our errors.
-
-    Raises:
-        DiskFullError: There is no space left.
-        OutputError: The folder cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(f"{out}: no space left: free some, and the same command goes on") from error
-        raise OutputError(f"{out} cannot be written: {error.strerror or error}") from error

@@ -259,7 +259,10 @@ def _agreed(path: Path, said: _Card | None, task: Task | None, crop: int | None,
     if said is not None:
         if task not in (None, said.task) or crop not in (None, said.crop):
             asked = ", ".join(str(part) for part in (task, crop and f"{crop} px") if part)
-            raise ConfigError(f"{path} is for {said.task}, trained on {said.crop} px crops; asked for was {asked}")
+            raise ConfigError(
+                f"{path} is for {said.task}, trained on {said.crop} px crops; asked for was {asked}: "
+                "leave that out, or name other weights"
+            )
         return said
     if task is None or crop is None:
         unknown = [word for word, value in (("task", task), ("training crop", crop)) if value is None]

@@ -1,9 +1,11 @@
 """What restoration gained: PSNR and SSIM of pairs before and after, and the flicker of videos."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from streamrestore.checkpoint import Task
@@ -102,10 +104,11 @@ def evaluate(pair: Pair, restore: Restore, measure: Measure) -> tuple[Outcome, T
     """
     scores, flicker = list[Score](), _FlickerSum()
     worst: Triple | None = None
+    least = math.inf
     for triple in pair.triples(restore):
         score = _score(triple, measure)
-        if worst is None or score.psnr_restored < min(each.psnr_restored for each in scores):
-            worst = triple
+        if score.psnr_restored < least:
+            worst, least = triple, score.psnr_restored
         scores.append(score)
         flicker.add(triple)
     assert worst is not None  # what has no frame cannot be read
@@ -125,4 +128,6 @@ def _score(triple: Triple, measure: Measure) -> Score:
     degraded, restored, target = (
         luma(picture) if measure == "Y" else picture for picture in (triple.degraded, triple.restored, triple.target)
     )
-    return Score(psnr(degraded, target), psnr(restored, target), ssim(degraded, target), ssim(restored, target))
+    before = psnr(degraded, target), ssim(degraded, target)
+    after = before if torch.equal(degraded, restored) else (psnr(restored, target), ssim(restored, target))
+    return Score(before[0], after[0], before[1], after[1])

@@ -78,11 +78,15 @@ def ssim(picture: Tensor, target: Tensor) -> float:
 
 def _weighted(samples: Tensor) -> Tensor:
     """Mean of each window under SSIM's weights: ``[C, H, W]`` to ``[C, H - 10, W - 10]``."""
-    places = torch.arange(SSIM_WINDOW, dtype=torch.float64, device=samples.device) - SSIM_WINDOW // 2
-    weights = torch.exp(places.square() / (-2 * _SIGMA**2))
-    weights /= weights.sum()
-    rows = samples.unfold(-2, SSIM_WINDOW, 1) @ weights
-    return rows.unfold(-1, SSIM_WINDOW, 1) @ weights
+    weights = [math.exp((place - SSIM_WINDOW // 2) ** 2 / (-2 * _SIGMA**2)) for place in range(SSIM_WINDOW)]
+    for axis in (-2, -1):
+        length = samples.shape[axis] - SSIM_WINDOW + 1
+        total = torch.zeros_like(samples.narrow(axis, 0, length))
+        for place, weight in enumerate(weights):
+            # `unfold` and a product would copy every sample eleven times over.
+            total.add_(samples.narrow(axis, place, length), alpha=weight / sum(weights))
+        samples = total
+    return samples
 
 
 def change(before: Tensor, now: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from streamrestore.checkpoint import Model
 from streamrestore.devices import DeviceKind, batch_pixels
-from streamrestore.errors import SourceError
-from streamrestore.frame import ChromaLocation, Chunk, Matrix, PixelFormat, Planes, VideoFormat
+from streamrestore.errors import DecodeError, SourceError, UnsupportedError
+from streamrestore.frame import ChromaLocation, Chunk, Defect, Frame, Matrix, PixelFormat, Planes, VideoFormat
 from streamrestore.interlacing import detect_scan, plan_fields
 from streamrestore.metrics import SSIM_WINDOW
 from streamrestore.patches import plan_patches
@@ -54,7 +54,7 @@ class Pair(Protocol):
         """Read and restore it: one for a picture, one a frame for a video.
 
         Raises:
-            SourceError: It cannot be read, or the two do not belong together.
+            SourceError: It cannot be read, a video is damaged, or the two do not belong together.
             RestoreError: It could not be restored.
         """
         ...
@@ -110,11 +110,21 @@ class PicturePair:
     name: str
     read: Callable[[], tuple[Tensor, Tensor]]
     """Degraded and target, each ``[3, H, W]`` uint8 RGB; they may differ in size. As `Pair.triples` raises."""
+    files: tuple[Path, ...] = ()
+    """What it is read from."""
+
+    def check(self) -> None:
+        """See that it can be measured, before anything is restored.
+
+        Raises:
+            SourceError: It cannot be read, the two differ in size, or are too small for SSIM.
+        """
+        degraded, target = self.read()
+        _check_pair(self.name, degraded.shape[1:], target.shape[1:])
 
     def triples(self, restore: Restore) -> Iterator[Triple]:
         """The one picture, as `Pair.triples`."""
         degraded, target = self.read()
-        check_sizes(self.name, degraded, target)
         height, width = degraded.shape[1:]
         video = VideoFormat(width, height, RGB, Matrix.BT709, True, ChromaLocation.LEFT)
         red, green, blue = (plane.numpy() for plane in degraded)
@@ -129,11 +139,26 @@ class VideoPair:
     degraded: Path
     target: Path
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What it is read from."""
+        return self.degraded, self.target
+
+    def check(self) -> None:
+        """See that it can be measured, as far as its headers tell.
+
+        Raises:
+            SourceError: As of a picture.
+        """
+        with closing(_open_video(self.degraded)) as inputs, closing(_open_video(self.target)) as targets:
+            sizes = [source.info.video.plane_shapes()[0] for source in (inputs, targets)]
+        _check_pair(self.name, *sizes)
+
     def triples(self, restore: Restore) -> Iterator[Triple]:
         """Frame after frame, in 8 bits, as `Pair.triples`."""
         inputs, targets = _open_video(self.degraded), _open_video(self.target)
         with closing(inputs), closing(targets):
-            pairs = zip_longest(inputs.frames(), targets.frames())
+            pairs = zip_longest(_undamaged(inputs), _undamaged(targets))
             for number, (frame, wanted) in enumerate(pairs):
                 if frame is None or wanted is None:
                     short, long = (self.degraded, self.target) if frame is None else (self.target, self.degraded)
@@ -144,7 +169,6 @@ class VideoPair:
                 video = inputs.info.video
                 degraded = as_picture(frame.planes, video)
                 target = as_picture(wanted.planes, targets.info.video)
-                check_sizes(self.name, degraded, target)
                 yield Triple(degraded, as_picture(restore(frame.planes, video), video), target)
 
 
@@ -173,19 +197,17 @@ def read_picture(path: Path) -> Tensor:
         return next(frames)
 
 
-def check_sizes(name: str, degraded: Tensor, target: Tensor) -> None:
-    """See that two pictures can be compared.
+def check_sizes(name: str, degraded: Sequence[int], target: Sequence[int]) -> None:
+    """See that two pictures, of (height, width) each, are of one size.
 
     Raises:
-        SourceError: They differ in size, or are too small for SSIM.
+        SourceError: They are not.
     """
-    if degraded.shape != target.shape:
+    if tuple(degraded) != tuple(target):
         raise SourceError(
-            f"{name}: the input is {size_of(degraded)} px and the target {size_of(target)} px: "
+            f"{name}: the input is {_in_pixels(degraded)} and the target {_in_pixels(target)}: "
             "the two of a pair must be of one size"
         )
-    if min(target.shape[1:]) < SSIM_WINDOW:
-        raise SourceError(f"{name} is {size_of(target)} px: SSIM needs at least {SSIM_WINDOW} px on each side")
 
 
 def as_picture(planes: Planes, video: VideoFormat) -> Tensor:
@@ -194,14 +216,37 @@ def as_picture(planes: Planes, video: VideoFormat) -> Tensor:
     return _picture(to_image(planes[:colours], video, RGB))
 
 
-def size_of(picture: Tensor) -> str:
-    """Such as ``640x480``, of a ``[3, H, W]`` picture."""
-    return f"{picture.shape[2]}x{picture.shape[1]}"
-
-
 def _open_video(path: Path) -> Source:
-    info = probe(path)
+    try:
+        info = probe(path)
+    except UnsupportedError as error:
+        # Of a folder full of files it must be said which one it is.
+        raise UnsupportedError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     return Source(replace(info, video=plan_fields(info, detect_scan(info)).video))
+
+
+def _undamaged(source: Source) -> Iterator[Frame]:
+    """Its frames, while none is missing or made up: the rest would be compared with what it does not show."""
+    for frame in source.frames():
+        if frame.lost or Defect.CONCEALED in frame.defects:
+            raise DecodeError(
+                f"{source.info.path} is damaged at frame {frame.index}: from there on its figures would mean "
+                "nothing; get an undamaged copy"
+            )
+        yield frame
+
+
+def _check_pair(name: str, degraded: Sequence[int], target: Sequence[int]) -> None:
+    check_sizes(name, degraded, target)
+    if min(target) < SSIM_WINDOW:
+        raise SourceError(
+            f"{name} is {_in_pixels(target)}: SSIM needs at least {SSIM_WINDOW} px on each side; leave it out"
+        )
+
+
+def _in_pixels(size: Sequence[int]) -> str:
+    height, width = size
+    return f"{width}x{height} px"
 
 
 def _picture(planes: Planes) -> Tensor:

@@ -264,7 +264,9 @@ def open_container(source: Path | Opening) -> Iterator[InputContainer]:
     except PermissionError as error:
         raise SourceError(f"{opening} cannot be read: permission denied") from error
     except AV_ERRORS as error:
-        raise SourceError(f"{opening} is not a video that can be read, or it is damaged: {reason(error)}") from error
+        raise SourceError(
+            f"{opening} is no video or picture that can be read, or it is damaged: {reason(error)}"
+        ) from error
     with container:
         yield container
 

@@ -4,23 +4,23 @@ Training goes in rounds. Making flaws costs more than learning from them, so the
 made once and shown several times, in another order each time.
 """
 
-import json
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Generator, Tensor
 
 from streamrestore.assessor_network import CROP, AssessorNetwork
-from streamrestore.errors import ConfigError
+from streamrestore.errors import SourceError
 from streamrestore.training.blur import MARGIN
-from streamrestore.training.data import CropSampler, Degradation, Example, read_examples
+from streamrestore.training.data import CropSampler, Degradation, Example, large_enough, read_examples
 from streamrestore.training.flaws import Flawed, random_flaws
-from streamrestore.training.runs import learning_rate, read_state, write_state
+from streamrestore.training.runs import RunFolder, enough_memory, finite, learning_rate, read_recipe
 
 HELD_OUT_EVERY = 10
 """One picture in so many is never trained on: the thresholds are chosen on them."""
@@ -43,18 +43,27 @@ middle the threshold is put."""
 class AssessorRecipe:
     """All that decides what the trained weights are, apart from the images."""
 
-    rounds: int
-    crops: int
-    """Of a round: so many pictures of one crop, or a quarter as many of four."""
-    passes: int
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    rounds: PositiveInt
+    crops: PositiveInt
+    """Of a round: so many pictures of one crop, or a quarter as many of four. A multiple of the batch."""
+    passes: PositiveInt
     """How often each picture of a round is shown."""
-    batch: int
-    """Crops a step."""
-    learning_rate: float
-    final_learning_rate: float
-    warmup_steps: int
-    weight_decay: float
-    seed: int
+    batch: PositiveInt
+    """Crops a step; a multiple of four."""
+    learning_rate: PositiveFloat
+    final_learning_rate: NonNegativeFloat
+    warmup_steps: NonNegativeInt
+    weight_decay: NonNegativeFloat
+    seed: NonNegativeInt
+
+    def __post_init__(self) -> None:
+        """Refuse rounds that do not come out even, which would take more steps than the learning rate knows of."""
+        if self.batch % (max(SIDES) // CROP) ** 2 or self.crops % self.batch:
+            raise ValueError(
+                f"batch must be a multiple of 4, and crops one of the batch, not {self.batch}, {self.crops}"
+            )
 
     @property
     def steps(self) -> int:
@@ -63,15 +72,8 @@ class AssessorRecipe:
 
     @classmethod
     def from_toml(cls, path: Path) -> "AssessorRecipe":
-        """Read a recipe file.
-
-        Raises:
-            ConfigError: The file cannot be read, or a setting is missing or unknown.
-        """
-        try:
-            return cls(**tomllib.loads(path.read_text()))
-        except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
-            raise ConfigError(f"{path} is no recipe for the assessor: {error}") from error
+        """As `read_recipe`."""
+        return read_recipe(path, cls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class AssessorTrainer:
             device: A torch device name; bfloat16 autocast is used on it.
 
         Raises:
-            SourceError: There are too few pictures that are large enough.
+            SourceError: There are too few pictures, or of those to train on, or to hold out, none is large enough.
         """
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
@@ -107,7 +109,9 @@ class AssessorTrainer:
         self._device = torch.device(device)
         self.network = AssessorNetwork().to(self._device)
         self._optimiser = torch.optim.AdamW(self.network.parameters(), weight_decay=recipe.weight_decay)
-        self._held_out = examples[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
+        if len(examples) < HELD_OUT_EVERY:
+            raise SourceError(f"{len(examples)} pictures are too few: one in {HELD_OUT_EVERY} is held out to choose by")
+        self._held_out = large_enough(examples[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY], SIDES[-1] + 2 * MARGIN)
         trained = [example for index, example in enumerate(examples, 1) if index % HELD_OUT_EVERY]
         self._samplers = [self._sampler(trained, side, recipe.seed + turn) for turn, side in enumerate(SIDES)]
         self._flaws = Generator(self._device).manual_seed(recipe.seed)
@@ -117,7 +121,11 @@ class AssessorTrainer:
         return CropSampler(examples, side + 2 * MARGIN, unchanged, seed, self._device)
 
     def train_round(self) -> float:
-        """Make the pictures of one round and learn from them; the mean loss."""
+        """Make the pictures of one round and learn from them; the mean loss.
+
+        Raises:
+            ConfigError: The loss is no number any more.
+        """
         recipe, turn = self.recipe, self.round % len(SIDES)
         crops_each = (SIDES[turn] // CROP) ** 2
         made = _make(self._samplers[turn], recipe.crops // crops_each, SIDES[turn], self._flaws)
@@ -130,7 +138,11 @@ class AssessorTrainer:
         return sum(losses) / len(losses)
 
     def train_step(self, flawed: Flawed) -> float:
-        """Learn from pictures of `CROP` or a multiple of it, at the recipe's next learning rate; the loss."""
+        """Learn from pictures of `CROP` or a multiple of it, at the recipe's next learning rate; the loss.
+
+        Raises:
+            ConfigError: The loss is no number any more.
+        """
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(self.recipe, self._step)
         self.network.train()
@@ -141,15 +153,11 @@ class AssessorTrainer:
         torch.autograd.backward(loss)
         self._optimiser.step()
         self._step += 1
-        return loss.item()
+        return finite(loss.item())
 
     @torch.no_grad()
     def calibrated(self) -> AssessorNetwork:
-        """A copy of the network whose threshold for each flaw is a probability of one half.
-
-        Raises:
-            SourceError: No held-out picture is large enough.
-        """
+        """A copy of the network whose threshold for each flaw is a probability of one half."""
         copy = AssessorNetwork().to(self._device)
         copy.load_state_dict(self.network.state_dict())
         copy.eval()
@@ -161,13 +169,9 @@ class AssessorTrainer:
         copy.move_thresholds(torch.stack([threshold(odds[sure], there[sure]) for odds, there, sure in columns]))
         return copy.cpu()
 
-    def save(self, path: Path) -> None:
-        """Write everything needed to go on exactly from here, by write and rename.
-
-        Raises:
-            OSError: The file cannot be written.
-        """
-        state = {
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on exactly from here; its tensors are the trainer's own."""
+        return {
             "round": self.round,
             "step": self._step,
             "network": self.network.state_dict(),
@@ -175,21 +179,15 @@ class AssessorTrainer:
             "samplers": [sampler.state() for sampler in self._samplers],
             "flaws": self._flaws.get_state(),
         }
-        write_state(path, asdict(self.recipe), state)
 
-    def load(self, path: Path) -> None:
-        """Go on from what `save` wrote.
-
-        Raises:
-            ConfigError: The checkpoint was made by another recipe.
-        """
-        state = read_state(path, asdict(self.recipe), self._device)
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from where `state` was asked; its tensors, on the CPU, become the trainer's own."""
+        self.round, self._step = state["round"], state["step"]
         self.network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
         for sampler, where in zip(self._samplers, state["samplers"], strict=True):
             sampler.set_state(where)
-        self._flaws.set_state(state["flaws"].cpu())
-        self.round, self._step = state["round"], state["step"]
+        self._flaws.set_state(state["flaws"])
 
 
 def assessment_loss(log_odds: Tensor, flawed: Flawed) -> Tensor:
@@ -240,22 +238,26 @@ def train_assessor(
 
     Raises:
         SourceError: The folders hold too few usable images.
-        ConfigError: ``out`` holds a run of another recipe.
+        ConfigError: ``out`` holds a run of another recipe, other pictures or another kind of device; or the loss
+            is no number any more.
+        ModelError: Its checkpoint is damaged.
+        DeviceMemoryError: The device's memory does not suffice.
+        OutputError: ``out`` cannot be written.
+        DiskFullError: There is no space left.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    checkpoint, log = out / "checkpoint.pt", out / "log.jsonl"
-    trainer = AssessorTrainer(recipe, read_examples(folders), device=device)
-    if checkpoint.exists():
-        trainer.load(checkpoint)
-    began = time.monotonic()
-    while trainer.round < recipe.rounds:
-        loss = trainer.train_round()
-        progress = AssessorProgress(trainer.round, loss, time.monotonic() - began)
-        trainer.save(checkpoint)
-        with log.open("a") as lines:
-            lines.write(json.dumps(asdict(progress)) + "\n")
-        report(progress)
-    return trainer.calibrated()
+    examples = read_examples(folders)
+    run = RunFolder(out, recipe, examples, device)
+    with enough_memory(device):
+        trainer = AssessorTrainer(recipe, examples, device=device)
+        if kept := run.load():
+            trainer.set_state(kept)
+        began = time.monotonic()
+        while trainer.round < recipe.rounds:
+            loss = trainer.train_round()
+            progress = AssessorProgress(trainer.round, loss, time.monotonic() - began)
+            run.save(trainer.state(), asdict(progress))
+            report(progress)
+        return trainer.calibrated()
 
 
 def _make(sampler: CropSampler, count: int, side: int, generator: Generator) -> Flawed:

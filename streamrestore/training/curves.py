@@ -24,25 +24,19 @@ class Moment:
 def read_log(log: Path) -> list[Moment]:
     """The lines of a training log, by step.
 
-    A run that was killed does the steps after its last checkpoint again; of two lines for one
-    step the later counts.
-
     Raises:
         SourceError: The log cannot be read, has no line, or one that training does not write.
     """
-    moments = dict[int, Moment]()
     try:
-        for text in log.read_text().splitlines():
-            line = json.loads(text)
-            moment = Moment(line["step"], line["loss"], line["learning_rate"], line.get("psnr"))
-            moments[moment.step] = moment
+        lines = [json.loads(text) for text in log.read_text().splitlines()]
+        moments = [Moment(line["step"], line["loss"], line["learning_rate"], line.get("psnr")) for line in lines]
     except OSError as error:
         raise SourceError(f"{log} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SourceError(f"{log} is no log of a training run: {error!r}") from error
     if not moments:
         raise SourceError(f"{log} has no line yet: training writes one now and then")
-    return [moments[step] for step in sorted(moments)]
+    return moments
 
 
 def plot_curves(log: Path, picture: Path) -> None:

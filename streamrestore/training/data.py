@@ -1,5 +1,6 @@
 """Training pictures in memory, and random crops of them with a degradation on top."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ class Degradation:
     one device, to the degraded ``[N, 3, S, S]``."""
     margin: int = 0
     """Pixels of surroundings it needs on each side."""
+    prepare: Callable[[Tensor, Generator], Tensor] = lambda clean, _: clean
+    """What is done to clean crops first, and stays in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +51,42 @@ def read_examples(folders: list[Path]) -> list[Example]:
     """All pictures of folders, decoded: pairs where a folder has ``input/`` and ``target/``, else clean ones.
 
     Raises:
-        SourceError: A folder has no image, one cannot be read, or the two of a pair differ in size.
+        SourceError: A folder is none or has no image, one cannot be read, or the two of a pair differ in size.
     """
     examples = []
     for folder in folders:
+        if not folder.is_dir():
+            raise SourceError(f"{folder} is no folder: give one of clean images, or with input/ and target/")
         if is_pair_folder(folder):
             for name, degraded_path, clean_path in find_pairs(folder, STILL_SUFFIXES):
                 degraded, clean = read_picture(degraded_path), read_picture(clean_path)
-                check_sizes(name, degraded, clean)
+                check_sizes(name, degraded.shape[1:], clean.shape[1:])
                 examples.append(Example(clean, degraded))
         else:
             examples += [Example(read_picture(path)) for path in find_images(folder)]
     return examples
+
+
+def large_enough(examples: list[Example], side: int) -> list[Example]:
+    """Those that are at least ``side`` pixels high and wide, in their order.
+
+    Raises:
+        SourceError: There is none.
+    """
+    large = [example for example in examples if min(example.clean.shape[1:]) >= side]
+    if not large:
+        raise SourceError(f"none of {len(examples)} training pictures is at least {side} px high and wide")
+    return large
+
+
+def fingerprint(examples: list[Example]) -> str:
+    """SHA-256 of all their pixels, in hexadecimal: the same for the same pictures in the same order."""
+    digest = hashlib.sha256()
+    for example in examples:
+        for picture in (example.clean, example.degraded):
+            if picture is not None:
+                digest.update(picture.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 class CropSampler:
@@ -74,11 +101,9 @@ class CropSampler:
             SourceError: No picture is large enough.
         """
         self._side = crop + 2 * degradation.margin
-        large = [example for example in examples if min(example.clean.shape[1:]) >= self._side]
-        if not large:
-            raise SourceError(f"none of {len(examples)} training pictures is at least {self._side} px high and wide")
         self._examples = [
-            Example(e.clean.to(device), None if e.degraded is None else e.degraded.to(device)) for e in large
+            Example(e.clean.to(device), None if e.degraded is None else e.degraded.to(device))
+            for e in large_enough(examples, self._side)
         ]
         self._degradation = degradation
         self._places = Generator().manual_seed(seed)
@@ -88,11 +113,14 @@ class CropSampler:
         """``size`` crops: degraded and clean, each ``[N, 3, crop, crop]`` float32 in [0, 1]."""
         cuts = [self._cut() for _ in range(size)]
         clean = torch.stack([clean for clean, _ in cuts]).float() / 255
-        degraded = self._degradation.apply(clean, self._degrading)
-        for index, (_, taken) in enumerate(cuts):
-            if taken is not None:
-                degraded[index] = self._core(taken).float() / 255
-        return degraded, self._core(clean)
+        scenes = self._degradation.prepare(clean, self._degrading)
+        made = self._degradation.apply(scenes, self._degrading)
+        pairs = [
+            (picture, scene) if taken is None else (self._core(taken).float() / 255, untouched)
+            for picture, scene, untouched, (_, taken) in zip(made, scenes, clean, cuts, strict=True)
+        ]
+        degraded, targets = (torch.stack(pictures) for pictures in zip(*pairs, strict=True))
+        return degraded, self._core(targets)
 
     def state(self) -> dict[str, Tensor]:
         """Where the sequence is; for `set_state`."""
@@ -100,8 +128,8 @@ class CropSampler:
 
     def set_state(self, state: dict[str, Tensor]) -> None:
         """Go on from where `state` was asked."""
-        self._places.set_state(state["places"].cpu())
-        self._degrading.set_state(state["degrading"].cpu())
+        self._places.set_state(state["places"])
+        self._degrading.set_state(state["degrading"])
 
     def _cut(self) -> tuple[Tensor, Tensor | None]:
         example = self._examples[self._draw(len(self._examples))]

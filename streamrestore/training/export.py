@@ -5,6 +5,7 @@ from pathlib import Path
 from torch import Tensor
 
 from streamrestore.checkpoint import SLOPE, Model
+from streamrestore.encoder import writing_to
 from streamrestore.layout import slope_names, unfilled_network
 from streamrestore.training.train import Recipe
 from streamrestore.weights import write_weights
@@ -21,10 +22,15 @@ def export(recipe: Recipe, weights: dict[str, Tensor], folder: Path, name: str) 
 
     Returns:
         The file.
+
+    Raises:
+        OutputError: The folder cannot be written.
+        DiskFullError: There is no space left.
     """
     slopes = slope_names(unfilled_network(recipe.widths))
     tensors = {key: value.float().cpu().contiguous() for key, value in weights.items() if key not in slopes}
     tensors[SLOPE] = weights[SLOPE].float().cpu().contiguous()
     source = f"trained by this project with the recipe {name}, seed {recipe.seed}"
     model = Model(name, recipe.task, recipe.crop, recipe.widths, source, "Apache-2.0", "", tensors)
-    return write_weights(model, folder)
+    with writing_to(folder):
+        return write_weights(model, folder)

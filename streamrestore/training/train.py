@@ -1,32 +1,40 @@
 """Train an MPRNet from a recipe: one command, one seed, and it goes on where it was stopped.
 
-Passive code: one process, one device. Checkpoints are written beside the final name and
-renamed, so a kill at any moment leaves the last complete one.
+Passive code: one process, one device.
 """
 
-import json
 import time
-import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 from torch import Tensor, nn
 
 from streamrestore.checkpoint import Task, build_network
 from streamrestore.errors import ConfigError
-from streamrestore.mprnet import MPRNet, Widths
+from streamrestore.mprnet import SIZE_MULTIPLE, MPRNet, Widths
 from streamrestore.training.blur import MARGIN, random_blur
-from streamrestore.training.data import CropSampler, Degradation, Example, read_examples
+from streamrestore.training.data import CropSampler, Degradation, Example, large_enough, read_examples
+from streamrestore.training.lattices import random_lattices
 from streamrestore.training.losses import restoration_loss
 from streamrestore.training.noise import random_noise
 from streamrestore.training.rain import random_rain
-from streamrestore.training.runs import learning_rate, read_state, write_state
+from streamrestore.training.runs import RunFolder, enough_memory, finite, learning_rate, read_recipe
 from streamrestore.weights import read_weights
 
 DEGRADATIONS: dict[Task, Degradation] = {
-    "derain": Degradation(random_rain),
+    "derain": Degradation(random_rain, prepare=random_lattices),
     "deblur": Degradation(random_blur, margin=MARGIN),
     "denoise": Degradation(random_noise),
 }
@@ -37,43 +45,42 @@ HELD_OUT_EVERY = 25
 HELD_OUT_CROPS = 16
 
 
+def _buildable(widths: Widths) -> Widths:
+    if min(widths.num_cab, widths.reduction) < 1 or min(widths.scale_unetfeats, widths.scale_orsnetfeats) < 0:
+        raise ValueError("num_cab and reduction are 1 at least, the scales 0")
+    if widths.n_feat < widths.reduction:
+        raise ValueError(f"n_feat is at least the reduction, {widths.reduction}")
+    return widths
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """All that decides what the trained weights are, apart from the images."""
 
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
     task: Task
-    widths: Widths
-    crop: int
+    widths: Annotated[Widths, AfterValidator(_buildable)]
+    crop: Annotated[PositiveInt, Field(multiple_of=SIZE_MULTIPLE)]
     """Side of a training crop, in pixels."""
-    batch: int
-    steps: int
-    learning_rate: float
-    final_learning_rate: float
-    warmup_steps: int
-    weight_decay: float
-    gradient_clip: float
+    batch: PositiveInt
+    steps: PositiveInt
+    learning_rate: PositiveFloat
+    final_learning_rate: NonNegativeFloat
+    warmup_steps: NonNegativeInt
+    weight_decay: NonNegativeFloat
+    gradient_clip: PositiveFloat
     """Largest norm of the gradient."""
-    ema_decay: float
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
     """Of the running average of the weights, which is what is shipped."""
-    seed: int
+    seed: NonNegativeInt
     init: str | None = None
     """Weights to start from, of any task: a name or a file, as for `read_weights`. None starts at random."""
 
     @classmethod
     def from_toml(cls, path: Path) -> "Recipe":
-        """Read a recipe file.
-
-        Raises:
-            ConfigError: The file cannot be read, or a setting is missing or unknown.
-        """
-        try:
-            settings = tomllib.loads(path.read_text())
-            recipe = cls(**{**settings, "widths": Widths(**settings["widths"])})
-        except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path} is no training recipe: {error}") from error
-        if recipe.task not in DEGRADATIONS:
-            raise ConfigError(f"recipe {path} trains {recipe.task!r}; known tasks: {', '.join(DEGRADATIONS)}")
-        return recipe
+        """As `read_recipe`."""
+        return read_recipe(path, cls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,7 @@ class Trainer:
             device: A torch device name; bfloat16 autocast is used on it.
 
         Raises:
-            SourceError: There are too few pictures that are large enough.
+            SourceError: No picture is large enough.
             ModelError: The weights to start from are missing or damaged.
             ConfigError: They have other widths than the recipe.
         """
@@ -125,8 +132,9 @@ class Trainer:
         self._optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
-        held_out = examples[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
-        trained = [example for index, example in enumerate(examples, 1) if index % HELD_OUT_EVERY]
+        usable = large_enough(examples, recipe.crop + 2 * DEGRADATIONS[recipe.task].margin)
+        held_out = usable[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
+        trained = [example for index, example in enumerate(usable, 1) if index % HELD_OUT_EVERY]
         self._crops = self._sampler(trained)
         self._held_out = self._sampler(held_out).batch(HELD_OUT_CROPS) if held_out else None
 
@@ -135,7 +143,11 @@ class Trainer:
         return CropSampler(examples, recipe.crop, DEGRADATIONS[recipe.task], recipe.seed, self._device)
 
     def train_step(self) -> float:
-        """One optimiser step; the loss."""
+        """One optimiser step; the loss.
+
+        Raises:
+            ConfigError: The loss is no number any more.
+        """
         rate = learning_rate(self.recipe, self.step)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
@@ -150,7 +162,7 @@ class Trainer:
         self._optimiser.step()
         self.step += 1
         self._update_average()
-        return loss.item()
+        return finite(loss.item())
 
     @torch.no_grad()
     def held_out_psnr(self) -> float | None:
@@ -175,33 +187,23 @@ class Trainer:
         for name, value in self.network.state_dict().items():
             self.average[name].lerp_(value, 1 - decay)
 
-    def save(self, path: Path) -> None:
-        """Write everything needed to go on exactly from here, by write and rename.
-
-        Raises:
-            OSError: The file cannot be written.
-        """
-        state = {
+    def state(self) -> dict[str, Any]:
+        """Everything needed to go on exactly from here; its tensors are the trainer's own."""
+        return {
             "step": self.step,
             "network": self.network.state_dict(),
             "average": self.average,
             "optimiser": self._optimiser.state_dict(),
             "crops": self._crops.state(),
         }
-        write_state(path, asdict(self.recipe), state)
 
-    def load(self, path: Path) -> None:
-        """Go on from what `save` wrote.
-
-        Raises:
-            ConfigError: The checkpoint was made by another recipe.
-        """
-        state = read_state(path, asdict(self.recipe), self._device)
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from where `state` was asked; its tensors, on the CPU, become the trainer's own."""
+        self.step = state["step"]
         self.network.load_state_dict(state["network"])
-        self.average = state["average"]
+        self.average = {name: value.to(self._device) for name, value in state["average"].items()}
         self._optimiser.load_state_dict(state["optimiser"])
         self._crops.set_state(state["crops"])
-        self.step = state["step"]
 
 
 def train(
@@ -230,26 +232,32 @@ def train(
 
     Raises:
         SourceError: The folders hold no usable image.
-        ConfigError: ``out`` holds a run of another recipe.
+        ConfigError: ``out`` holds a run of another recipe, other pictures or another kind of device; or the loss
+            is no number any more.
+        ModelError: Its checkpoint, or the weights to start from, are missing or damaged.
+        DeviceMemoryError: The device's memory does not suffice.
+        OutputError: ``out`` cannot be written.
+        DiskFullError: There is no space left.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    checkpoint, log = out / "checkpoint.pt", out / "log.jsonl"
-    trainer = Trainer(recipe, read_examples(folders), device=device)
-    if checkpoint.exists():
-        trainer.load(checkpoint)
-    began, losses, stopped = time.monotonic(), list[float](), False
-    while trainer.step < recipe.steps and not stopped:
-        rate = learning_rate(recipe, trainer.step)
-        losses.append(trainer.train_step())
-        progress = Progress(trainer.step, losses[-1], rate, time.monotonic() - began)
-        stopped = stop()
-        if trainer.step % save_every == 0 or trainer.step == recipe.steps:
-            progress = replace(progress, loss=sum(losses) / len(losses), psnr=trainer.held_out_psnr())
-            trainer.save(checkpoint)
-            with log.open("a") as lines:
-                lines.write(json.dumps(asdict(progress)) + "\n")
-            losses.clear()
-        elif stopped:
-            trainer.save(checkpoint)
-        report(progress)
+    examples = read_examples(folders)
+    run = RunFolder(out, recipe, examples, device)
+    with enough_memory(device):
+        trainer = Trainer(recipe, examples, device=device)
+        losses = list[float]()
+        if kept := run.load():
+            losses = kept["losses"]
+            trainer.set_state(kept["trainer"])
+        began, stopped = time.monotonic(), False
+        while trainer.step < recipe.steps and not stopped:
+            rate = learning_rate(recipe, trainer.step)
+            losses.append(trainer.train_step())
+            progress = Progress(trainer.step, losses[-1], rate, time.monotonic() - began)
+            stopped = stop()
+            if trainer.step % save_every == 0 or trainer.step == recipe.steps:
+                progress = replace(progress, loss=sum(losses) / len(losses), psnr=trainer.held_out_psnr())
+                losses.clear()
+                run.save({"trainer": trainer.state(), "losses": losses}, asdict(progress))
+            elif stopped:
+                run.save({"trainer": trainer.state(), "losses": losses})
+            report(progress)
     return trainer

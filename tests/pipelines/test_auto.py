@@ -190,6 +190,16 @@ def test_a_job_that_goes_on_does_not_look_again_and_ends_in_the_same_bytes(
     assert not output.with_name("out.mkv.work").exists()
 
 
+def test_a_stop_before_the_first_segment_is_done_says_what_stays(tmp_path: Path) -> None:
+    source, stop, notes = make_scenes(tmp_path / "in.mkv", ((DIM, 30),)), threading.Event(), Notes()
+    pool = open_pool(Recording(before=lambda _: stop.set()), workers=0)
+    with pytest.raises(StoppedError):
+        restore(source, tmp_path / "out.mkv", pool, auto(DarkIsNoisy()), stop=stop, notes=notes)
+    pool.close()
+    [kept] = (tmp_path / "out.mkv.work").glob("*/shots.json")
+    assert f"what its shots need is kept in {kept.parent}; the same command goes on from there" in notes.notes[-1]
+
+
 def test_shots_that_cannot_be_read_back_are_looked_at_again(tmp_path: Path, pool: RestorerPool) -> None:
     source, output = make_scenes(tmp_path / "in.mkv"), tmp_path / "out.mkv"
     restore(source, output, pool, replace(auto(DarkIsNoisy()), keep=True))

@@ -217,3 +217,11 @@ def test_a_signal_stops_cleanly(tiny: Path, tmp_path: Path, number: signal.Signa
     assert "Traceback" not in err
     assert not (tmp_path / "clip.derain.mp4").exists()
     assert not partial.exists()
+
+
+def test_the_version_is_said_without_loading_torch() -> None:
+    script = (
+        "import sys\nfrom pipelines import cli\nsys.argv = ['streamrestore', '--version']\n"
+        "try:\n    cli.main()\nexcept SystemExit as leaving:\n    sys.exit(leaving.code or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

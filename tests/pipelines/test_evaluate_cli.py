@@ -64,7 +64,7 @@ def test_a_folder_of_pairs_is_restored_and_measured(run: Run, tiny: Path, pairs:
     code, out, err = evaluate(run, tiny, pairs, "--json", report, "--pictures", pictures, "--stages", "2")
     assert code == 0, err
     document = json.loads(report.read_text())
-    assert (document["tasks"], document["measure"]) == (["derain"], "Y")
+    assert (document["schema"], document["tasks"], document["measure"]) == (1, ["derain"], "Y")
     assert document["settings"] | {"device": "cpu", "precision": "fp32", "stages": 2} == document["settings"]
     (weights,) = document["weights"]
     assert weights["sha256"] == (tiny.parent / f"{tiny.name}.sha256").read_text().split()[0]
@@ -166,16 +166,51 @@ def test_what_is_wrong_is_said_before_work_starts(run: Run, tiny: Path, pairs: P
     wrong: list[tuple[int, str, list[str | Path]]] = [
         (2, "-t none runs no network", ["-t", "none", pairs, "--self-ensemble"]),
         (2, "is no task", ["-t", "dehaze", pairs]),
+        (2, "name what is to be measured", ["-t", "auto", pairs]),
         (3, "there is no", ["-t", "none", tmp_path / "nowhere"]),
         (4, "there is no folder", ["-t", "none", pairs, "--json", tmp_path / "nowhere" / "report.json"]),
+        (4, "it is a folder", ["-t", "none", pairs, "--json", tmp_path]),
         (4, "is no place for pictures", ["-t", "none", pairs, "--pictures", tiny]),
-        (2, "neither a file nor one of the weights", ["-t", "derain", pairs, "--weights", "nobody"]),
+        (2, "neither a file", ["-t", "derain", pairs, "--weights", "nobody", "--pictures", tmp_path / "pictures"]),
     ]
     for expected, words, arguments in wrong:
         code, out, err = run(*arguments)
         assert (code, out) == (expected, "")
         assert words in err
         assert "Traceback" not in err
+    assert not (tmp_path / "pictures").exists()
+
+
+def test_a_pair_that_cannot_be_measured_is_found_before_work_starts(run: Run, pairs: Path, tmp_path: Path) -> None:
+    write_png(torch.zeros(3, 32, 41, dtype=torch.uint8), pairs / "target" / "b.png")
+    code, out, err = run("-t", "none", pairs, "--pictures", tmp_path / "pictures")
+    assert (code, out) == (3, "")
+    assert "b: the input is 40x32 px and the target 41x32 px" in err
+    assert not list((tmp_path / "pictures").rglob("*.png"))
+
+
+def test_what_is_measured_is_never_replaced(run: Run, pairs: Path, tmp_path: Path) -> None:
+    clean = pairs / "target"
+    before = {path: path.read_bytes() for path in clean.iterdir()}
+    for arguments in (["--pictures", pairs], ["--json", clean / "a.png"]):
+        code, out, err = run("-t", "none", clean, "--noise", "25", *arguments)
+        assert (code, out) == (4, "")
+        assert "is itself measured and would be replaced" in err
+    assert {path: path.read_bytes() for path in clean.iterdir()} == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_costs_the_file_but_not_the_table(run: Run, pairs: Path) -> None:
+    code, out, err = run("-t", "none", pairs, "--json", "/dev/full")
+    assert code == 7
+    assert "no space left" in err
+    assert "PSNR RGB in dB" in out
+
+
+def test_brackets_in_names_are_shown(run: Run, pairs: Path) -> None:
+    code, out, err = run("-t", "none", pairs.rename(pairs.with_name("rain [heavy]")))
+    assert code == 0, err
+    assert "rain [heavy]" in out
 
 
 def test_help_does_not_wait_for_torch() -> None:

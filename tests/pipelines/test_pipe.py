@@ -241,7 +241,7 @@ def test_stopping_does_not_wait_for_a_silent_writer(shell: Shell, monkeypatch: p
 
 def test_what_is_no_video_is_said(tmp_path: Path, shell: Shell) -> None:
     for fed in (b"", b"hello"):
-        with pytest.raises(SourceError, match="- is not a video that can be read"):
+        with pytest.raises(SourceError, match="- is no video or picture that can be read"):
             shell.prepare(fed, tmp_path / "out.mkv", wanted())
     with pytest.raises(ConfigError, match="raw video says nothing of itself"):
         shell.prepare(b"", tmp_path / "out.mkv", wanted(request=InputRequest(format="rawvideo")))

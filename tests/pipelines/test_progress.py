@@ -112,7 +112,7 @@ def test_the_live_line_can_be_drawn_and_ended(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     with make_reporter("auto", quiet=False) as reporter:
-        reporter.begin(Path("in.mp4"), Path("out.mp4"), 100)
+        reporter.begin(Path("[raw] in.mp4"), Path("out.mp4"), 100)
         reporter.update(Progress(50, 10.0, LOAD))
         drawn, deadline = "", time.monotonic() + 30
         while "50/100 frames" not in drawn and time.monotonic() < deadline:
@@ -122,5 +122,6 @@ def test_the_live_line_can_be_drawn_and_ended(
         reporter.fail(Path("bad.mp4"), "no video")
     out, err = capsys.readouterr()
     assert "50/100 frames" in drawn
+    assert "[raw] in.mp4" in drawn
     assert "out.mp4: 60 frames" in out
     assert "no video" in err

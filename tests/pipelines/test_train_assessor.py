@@ -30,16 +30,30 @@ def test_a_recipe_gives_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     images.mkdir()
     for index in range(10):
         (images / f"{index}.png").write_bytes(image("png", "rgb24", index, size=(304, 304)))
-    train_command(recipe, [images], out)
+    train_command(recipe, [images], out, "cpu")
     written = out / "small.safetensors"
     sha256 = read_assessor(written).sha256
     assert (out / "small.safetensors.sha256").read_text().split() == [sha256, written.name]
 
 
-def test_a_mistake_in_the_recipe_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recipe = tmp_path / "bad.toml"
-    recipe.write_text(RECIPE + "speed = 9\n")
+@pytest.mark.parametrize(
+    ("line", "data", "device", "code", "message"),
+    [
+        ("speed = 9\n", ".", "cpu", 2, "is no training recipe: speed"),
+        ("", "nowhere", "cpu", 3, "nowhere is no folder"),
+        ("", "images", "cpu", 4, "out cannot be written to: it is a file"),
+        ("", ".", "cuda:7", 2, "there is no --device cuda:7 here"),
+    ],
+)
+def test_mistakes_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, data: str, device: str, code: int, message: str
+) -> None:
+    recipe, images = tmp_path / "bad.toml", tmp_path / "images"
+    recipe.write_text(RECIPE + line)
+    images.mkdir()
+    (images / "a.png").write_bytes(image("png", "rgb24"))
+    (tmp_path / "out").touch()
     with pytest.raises(typer.Exit) as stopped:
-        train_command(recipe, [tmp_path], tmp_path / "out")
-    assert stopped.value.exit_code == 2
-    assert "is no recipe for the assessor" in capsys.readouterr().err
+        train_command(recipe, [tmp_path / data], tmp_path / "out", device)
+    assert stopped.value.exit_code == code
+    assert message in capsys.readouterr().err

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from pipelines import cli
-from streamrestore.training.train import HELD_OUT_EVERY, Trainer
+from streamrestore.training import runs
+from streamrestore.training.curves import read_log
+from streamrestore.training.train import HELD_OUT_EVERY
 from tests.images import image
 from tests.pipelines.driver import Driver, Ended, signalled
 
@@ -63,6 +65,7 @@ class Bench:
 
     def check_same(self, out: Path) -> None:
         assert (out / "tiny.safetensors").read_bytes() == (self.whole / "tiny.safetensors").read_bytes()
+        assert read_log(out / "log.jsonl") == read_log(self.whole / "log.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +147,18 @@ def test_a_kill_costs_the_steps_since_the_last_checkpoint(driver: Driver, bench:
     bench.check_same(tmp_path)
 
 
+@pytest.mark.parametrize(("write", "step"), [(3, 4), (4, 8)], ids=["checkpoint", "log"])
+def test_a_kill_while_either_file_is_written_costs_no_line(
+    driver: Driver, bench: Bench, tmp_path: Path, write: int, step: int
+) -> None:
+    before = SETUP + signalled(signal.SIGKILL, "streamrestore.training.runs", "write_durably", write)
+    assert driver.run(*bench.arguments(tmp_path), before=before).code == -signal.SIGKILL
+    ended = driver.run(*bench.arguments(tmp_path), before=SETUP)
+    assert ended.code == 0, ended.said
+    assert f"going on after step {step}\n" in ended.said
+    bench.check_same(tmp_path)
+
+
 def test_a_finished_run_is_not_done_again(run: Run, bench: Bench) -> None:
     before = (bench.whole / "log.jsonl").read_bytes(), (bench.whole / "tiny.safetensors").read_bytes()
     code, _, err = run(*bench.arguments(bench.whole))
@@ -171,7 +186,7 @@ def test_without_matplotlib_there_are_weights_and_a_line(
         ("--data", "nowhere", 3, "nowhere is no folder: give one of clean images"),
         ("--data", "empty", 3, "no image below"),
         ("--device", "cuda:7", 2, "there is no --device cuda:7 here: give auto, or one of "),
-        ("--out", "a-file", 4, "a-file cannot be written: File exists"),
+        ("--out", "a-file", 4, "a-file cannot be written to: it is a file"),
     ],
 )
 def test_mistakes_are_said(
@@ -198,10 +213,10 @@ def test_a_wrong_recipe_is_said(run: Run, bench: Bench, tmp_path: Path, line: st
 
 
 def test_a_full_disk_is_said(run: Run, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Trainer, "save", lambda *_: Path("/dev/full").write_bytes(bytes(1)))
+    monkeypatch.setattr(runs, "write_durably", lambda *_: Path("/dev/full").write_bytes(bytes(1)))
     code, _, err = run(*bench.arguments(tmp_path))
     assert code == 7
-    assert "no space left: free some, and the same command goes on" in err
+    assert "checkpoint.pt: no space left: free some and start again" in err
 
 
 def test_another_recipe_does_not_go_on(run: Run, bench: Bench, tmp_path: Path) -> None:
@@ -210,7 +225,7 @@ def test_another_recipe_does_not_go_on(run: Run, bench: Bench, tmp_path: Path) -
     recipe.write_text(RECIPE.replace("seed = 1", "seed = 2"))
     code, _, err = run("train", recipe, "--data", bench.data, "-o", tmp_path, "--device", "cpu")
     assert code == 2
-    assert "belongs to another recipe; train into an empty folder" in err
+    assert "was begun with another recipe: train into an empty folder" in err
 
 
 def test_help_does_not_wait_for_torch() -> None:

@@ -2,15 +2,17 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from streamrestore.devices import Precision
-from streamrestore.errors import SourceError
+from streamrestore.errors import DecodeError, SourceError, UnsupportedError
 from streamrestore.frame import Planes, VideoFormat
-from streamrestore.pairs import FrameRestorer, PicturePair, VideoPair, read_video, unrestored
+from streamrestore.pairs import FrameRestorer, PicturePair, VideoPair, read_picture, read_video, unrestored
 from streamrestore.restorer import RestorerSettings
 from tests.clips import STEADY, Clip, make_clip
 from tests.networks import tiny_model
@@ -87,9 +89,29 @@ def test_two_videos_must_show_the_same_frames(tmp_path: Path) -> None:
 
 def test_the_two_of_a_pair_must_be_of_one_size(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="a: the input is 70x45 px and the target 71x45 px"):
-        list(PicturePair("a", lambda: (picture(), picture(width=71))).triples(unrestored))
+        PicturePair("a", lambda: (picture(), picture(width=71))).check()
     with pytest.raises(SourceError, match="a is 70x10 px: SSIM needs at least 11 px"):
-        list(PicturePair("a", lambda: (picture(10), picture(10))).triples(unrestored))
+        PicturePair("a", lambda: (picture(10), picture(10))).check()
     large, small = clip(tmp_path / "large.mkv"), clip(tmp_path / "small.mkv", size=(32, 64))
     with pytest.raises(SourceError, match="the input is 64x48 px and the target 64x32 px"):
-        list(VideoPair("clip", large, small).triples(unrestored))
+        VideoPair("clip", large, small).check()
+
+
+def test_a_damaged_video_has_no_figures(tmp_path: Path) -> None:
+    whole = make_clip(tmp_path / "whole.mkv", Clip(pts=STEADY[:FRAMES], gop=1))
+    with av.open(str(whole)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    data, damaged = whole.read_bytes(), tmp_path / "damaged.mkv"
+    damaged.write_bytes(data.replace(packets[1], packets[1][:40] + bytes(len(packets[1]) - 40)))
+    for degraded, target in ((whole, damaged), (damaged, whole)):
+        triples = VideoPair("clip", degraded, target).triples(unrestored)
+        next(triples)
+        with pytest.raises(DecodeError, match=r"damaged\.mkv is damaged at frame 1: .*get an undamaged copy"):
+            list(triples)
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Among many, which one it is says more than what is wrong with it."""
+    Image.new("1", (32, 32)).save(tmp_path / "bits.png")
+    with pytest.raises(UnsupportedError, match=r"bits\.png: .*fewer than 8 bits"):
+        read_picture(tmp_path / "bits.png")

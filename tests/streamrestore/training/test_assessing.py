@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from streamrestore.errors import ConfigError, SourceError
+from streamrestore.errors import SourceError
 from streamrestore.training import assessing
 from streamrestore.training.assessing import (
     AssessorProgress,
@@ -34,10 +34,11 @@ RECIPE = AssessorRecipe(
     seed=1,
 )
 SCENE = (dead_leaves(320, 320, leaves=400) * 255).to(torch.uint8)
+EXAMPLES = [Example(SCENE)] * 10
 
 
 def test_the_loss_falls() -> None:
-    trainer = AssessorTrainer(replace(RECIPE, rounds=30), [Example(SCENE)])
+    trainer = AssessorTrainer(replace(RECIPE, rounds=30), EXAMPLES)
     clean = (SCENE[:, :176, :176] / 255).expand(8, -1, -1, -1)
     flawed = random_flaws(clean, torch.Generator().manual_seed(1))
     assert 0 < flawed.present.sum() < 24
@@ -61,21 +62,22 @@ def test_a_threshold_lies_between() -> None:
     assert threshold(odds, present).item() == pytest.approx((-1.04 + 2.4) / 2, abs=1e-4)
 
 
-def test_a_stopped_run_goes_on_exactly(tmp_path: Path) -> None:
-    whole = AssessorTrainer(RECIPE, [Example(SCENE)])
-    first, second = (AssessorTrainer(RECIPE, [Example(SCENE)]) for _ in range(2))
-    for _ in range(3):
-        whole.train_round()
-    first.train_round()
-    first.save(tmp_path / "checkpoint.pt")
-    second.load(tmp_path / "checkpoint.pt")
-    for _ in range(2):
-        second.train_round()
-    assert second.round == whole.round
-    others = second.network.state_dict()
-    assert all(torch.equal(value, others[name]) for name, value in whole.network.state_dict().items())
-    with pytest.raises(ConfigError, match="another recipe"):
-        AssessorTrainer(replace(RECIPE, seed=2), [Example(SCENE)]).load(tmp_path / "checkpoint.pt")
+def test_a_killed_run_goes_on_exactly_and_its_log_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assessing, "HELD_OUT_PICTURES", 24)
+    monkeypatch.setattr(assessing, "read_examples", lambda _: EXAMPLES)
+
+    def killed(progress: AssessorProgress) -> None:
+        if progress.round == 2:
+            raise KeyboardInterrupt
+
+    whole = train_assessor(RECIPE, [], tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train_assessor(RECIPE, [], tmp_path / "parts", report=killed)
+    resumed = train_assessor(RECIPE, [], tmp_path / "parts")
+    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("whole", "parts")]
+    lines = [[{**json.loads(line), "seconds": 0} for line in log] for log in logs]
+    assert lines[0] == lines[1]
 
 
 def test_a_run_gives_a_network_with_thresholds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,14 +96,17 @@ def test_a_run_gives_a_network_with_thresholds(tmp_path: Path, monkeypatch: pyte
 
 
 def test_small_pictures_are_refused() -> None:
-    with pytest.raises(SourceError, match="training pictures is at least 176 px"):
-        AssessorTrainer(RECIPE, [Example(SCENE[:, :100])])
+    with pytest.raises(SourceError, match="none of 9 training pictures is at least 176 px"):
+        AssessorTrainer(RECIPE, [Example(SCENE[:, :100])] * 9 + EXAMPLES[:1])
 
 
-def test_a_recipe_with_a_mistake_is_said(tmp_path: Path) -> None:
-    path = tmp_path / "bad.toml"
-    path.write_text("rounds = 3\nspeed = 4\n")
-    with pytest.raises(ConfigError, match="is no recipe for the assessor"):
-        AssessorRecipe.from_toml(path)
+def test_pictures_to_choose_thresholds_by_are_missed_at_the_beginning_and_not_at_the_end() -> None:
+    with pytest.raises(SourceError, match="9 pictures are too few: one in 10 is held out"):
+        AssessorTrainer(RECIPE, EXAMPLES[:9])
+    with pytest.raises(SourceError, match="none of 1 training pictures is at least 304 px"):
+        AssessorTrainer(RECIPE, [*EXAMPLES[:9], Example(SCENE[:, :300])])
+
+
+def test_the_recipe_can_be_read() -> None:
     shipped = Path(__file__).parents[3] / "recipes" / "assessor.toml"
     assert AssessorRecipe.from_toml(shipped).seed == 2021

@@ -26,15 +26,6 @@ def test_a_log_is_read_by_step(tmp_path: Path) -> None:
     assert moments[0].psnr is None
 
 
-def test_steps_done_again_count_once(tmp_path: Path) -> None:
-    log = write_log(tmp_path / "log.jsonl")
-    with log.open("a") as file:
-        file.write('{"step": 20, "loss": 7.0, "learning_rate": 0.001}\n')
-    moments = read_log(log)
-    assert [moment.step for moment in moments] == [10, 20, 30]
-    assert moments[1] == Moment(20, 7.0, 1e-3, None)
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [("", "no line yet"), ("loss,psnr\n", "is no log"), ("[1]\n", "is no log"), ("{}\n", "is no log")],

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import av
 import pytest
 import torch
 from torch import Generator, Tensor
 
-from streamrestore.errors import SourceError
-from streamrestore.training.data import CropSampler, Degradation, Example, read_examples
+from streamrestore.errors import SourceError, UnsupportedError
+from streamrestore.training.data import CropSampler, Degradation, Example, fingerprint, read_examples
 from tests.clips import png
+from tests.images import image
 
 CPU = torch.device("cpu")
 
@@ -46,6 +48,40 @@ def test_folders_without_usable_images_are_said(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("no picture")
     with pytest.raises(SourceError, match=r"a\.png"):
         read_examples([tmp_path])
+
+
+def test_of_many_pictures_it_is_said_which_one_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(image("png", "rgb24"))
+    (tmp_path / "scan.png").write_bytes(image("png", "monob"))
+    with pytest.raises(UnsupportedError, match=r"scan\.png: pixel format monob"):
+        read_examples([tmp_path])
+
+
+def test_what_is_no_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="nowhere is no folder: give one of clean images"):
+        read_examples([tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize("pix_fmt", ["gray", "gray16be", "ya8", "ya16be", "rgba", "rgb48be", "rgba64be"])
+def test_every_picture_comes_as_8_bits_of_three_colours(tmp_path: Path, pix_fmt: str) -> None:
+    picture = coded()
+    if "rgb" not in pix_fmt:
+        picture = picture[:1].expand(3, -1, -1)
+    pixels = picture.permute(1, 2, 0).contiguous().numpy()
+    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=pix_fmt, dst_color_range="JPEG")
+    with av.open(str(tmp_path / "a.png"), "w", format="image2") as container:
+        stream = container.add_stream("png", rate=1)
+        stream.height, stream.width, stream.pix_fmt = frame.height, frame.width, pix_fmt
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    (example,) = read_examples([tmp_path])
+    assert example.clean.dtype == torch.uint8
+    assert (example.clean.int() - picture.int()).abs().max() <= 1
+
+
+def test_a_fingerprint_is_that_of_the_pixels_and_their_order() -> None:
+    one, other = Example(coded()), Example(255 - coded())
+    assert fingerprint([one, other]) == fingerprint([Example(coded()), other])
+    assert len({fingerprint(examples) for examples in ([one], [one, other], [other, one], [other])}) == 4
 
 
 def test_an_image_without_its_like_is_said(tmp_path: Path) -> None:
@@ -89,6 +125,14 @@ def test_pairs_keep_what_was_taken_and_stay_upright() -> None:
     degraded, clean = sampler.batch(16)
     assert torch.allclose(degraded, 1 - clean, atol=1e-6)
     assert (clean[:, 0].diff(dim=1) > 0).all()
+
+
+def test_what_was_taken_does_not_become_clean_where_nothing_is_made() -> None:
+    """A degradation that gives its input back does not lend it to be painted over."""
+    sampler = CropSampler([Example(coded(), 255 - coded())], 16, Degradation(lambda clean, _: clean), 0, CPU)
+    degraded, clean = sampler.batch(4)
+    assert torch.allclose(degraded, 1 - clean, atol=1e-6)
+    assert (clean[:, 2] * 255).round().eq(200).all()
 
 
 def test_a_sampler_goes_on_where_another_stopped() -> None:
