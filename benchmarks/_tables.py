@@ -83,7 +83,9 @@ def quality() -> str:
 def choosing() -> str:
     """One sentence."""
     found = load("choosing")["results"]
-    return f" right for {found['right']:.1%} of all; nothing done to {found['none_on_clean']:.1%} of the clean "
+    simple = f"{found['right_of_one_flaw_or_none']:.1%} of those with one flaw or none"
+    clean = f"nothing done to {found['none_on_clean']:.1%} of the clean"
+    return f" right for {found['right']:.1%} of all, {simple}; {clean} "
 
 
 def seams() -> str:

@@ -163,8 +163,10 @@ def measure(data: Path, assessor: ShotAssessor) -> list[Row]:
     folder = data / "eval"
     cbsd = folder / "cbsd68"
     rows = [judge("cbsd68", images(cbsd), [NONE], assessor)]
-    for name in ("rain100l", "rain100h", "polyu", "gopro"):
+    for name in ("rain100l", "rain100h", "gopro"):
         rows.append(judge(f"{name}, targets", images(folder / name / "target"), [NONE], assessor))
+    # A third of them are out of focus: whether these are clean can be argued.
+    rows.append(judge("polyu, targets", images(folder / "polyu" / "target"), [NONE], assessor, mixed=False))
     rows += clean_clips(data / "video", assessor)
 
     for name in ("rain100l", "rain100h"):
@@ -195,9 +197,10 @@ def main() -> None:
     assessor = load_assessor()
     rows = measure(data, assessor)
     right = share(row for row in rows if row.mixed)
+    simple = share(row for row in rows if row.mixed and "+" not in row.accepted[0])
     clean = share(row for row in rows if row.mixed and row.accepted == ["none"])
-    print(f"right: {right:.1%}; nothing done to clean pictures: {clean:.1%}")
-    totals = {"right": right, "none_on_clean": clean}
+    print(f"right: {right:.1%}, of one flaw or none {simple:.1%}; nothing done to clean pictures: {clean:.1%}")
+    totals = {"right": right, "right_of_one_flaw_or_none": simple, "none_on_clean": clean}
     record("choosing", {"sha256": assessor.sha256, **totals, "rows": list(map(asdict, rows))})
 
 

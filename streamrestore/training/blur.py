@@ -40,7 +40,7 @@ HIGHLIGHTS_SHARE = 0.3
 HIGHLIGHTS_BOOST = (1.5, 7.5)
 """How many times brighter than white such light was."""
 
-NOISY_SHARE, MAX_SIGMA = 0.7, 4 / 255
+NOISY_SHARE, MAX_SIGMA = 0.5, 2 / 255
 """Little noise: a picture that is blurred for its long exposure was seldom short of light."""
 
 COMPRESSED_SHARE, MAX_COMPRESSION = 0.15, 0.35
@@ -190,7 +190,7 @@ def random_blur(clean: Tensor, generator: Generator) -> Tensor:
     Camera shake (45 %), linear motion (20 %), several motions in one picture (18 %), averaged
     views of a turning camera (10 %), or no motion (7 %). Of all, 60 % are blurred in linear
     light and the others in their code values (both are found in GoPro), 30 % with clipped
-    highlights stretched; 70 % get Gaussian noise with a standard deviation of up to 4 of 255 and
+    highlights stretched; half get Gaussian noise with a standard deviation of up to 2 of 255 and
     15 % a light compression. Half of the pictures without motion stay as they are: the network
     must leave sharp frames alone.
 

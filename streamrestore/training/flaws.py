@@ -71,7 +71,7 @@ CODING_TOLERANCE = 6.0 / 255
 SHRINKAGE = (1.2, 2.5)
 """By how much pictures were smaller before they were scaled up."""
 
-SOFTNESS = (0.3, 1.8)
+SOFTNESS = (0.3, 2.2)
 """Standard deviation in pixels of the blur of a lens."""
 
 BOKEH = (1.5, 5.0)
@@ -188,7 +188,7 @@ def _photograph(clean: Tensor, generator: Generator) -> Tensor:
 
     change(0.5, grade)
     change(0.25, enlarge)
-    change(0.3, soften)
+    change(0.45, soften)
     # Unsharp masking is what cameras and scalers do against softness.
     change(0.15, sharpen)
     change(0.2, focus)

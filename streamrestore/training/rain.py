@@ -42,7 +42,7 @@ class RainStyle:
 LIGHT = RainStyle((1, 3), (8, 45), (0.4, 1.4), (0.15, 0.8), 0.8, (0.004, 0.03), 4, flat=False)
 HEAVY = RainStyle((2, 4), (15, 70), (0.3, 1.4), (0.1, 0.5), 0.5, (0.02, 0.13), 20, flat=True)
 
-CLEAN_SHARE, HEAVY_SHARE = 0.06, 0.25
+CLEAN_SHARE, HEAVY_SHARE = 0.06, 0.15
 """Of the training pictures; the rest has light rain. Without clean ones, clean frames would be harmed."""
 SCREEN_SHARE = 0.25
 MIST_SHARE = 0.1
