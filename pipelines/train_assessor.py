@@ -38,7 +38,7 @@ def _train(recipe: Path, data: list[Path], out: Path, device: str) -> None:
     settings = AssessorRecipe.from_toml(recipe)
     network = train_assessor(settings, data, out, device=find_training_device(device), report=tell)
     weights = out / f"{recipe.stem}.safetensors"
-    source = f"trained by this project with the recipe {recipe.stem}, seed {settings.seed}"
+    source = f"trained by streamrestore with the recipe {recipe.stem}, seed {settings.seed}"
     with writing_to(weights):
         sha256 = write_assessor(network, weights, source=source, license="Apache-2.0")
     typer.echo(f"{weights}: trained, {settings.rounds} rounds, SHA-256 {sha256}")

@@ -30,7 +30,7 @@ def export(recipe: Recipe, weights: dict[str, Tensor], folder: Path, name: str) 
     slopes = slope_names(unfilled_network(recipe.widths))
     tensors = {key: value.float().cpu().contiguous() for key, value in weights.items() if key not in slopes}
     tensors[SLOPE] = weights[SLOPE].float().cpu().contiguous()
-    source = f"trained by this project with the recipe {name}, seed {recipe.seed}"
+    source = f"trained by streamrestore with the recipe {name}, seed {recipe.seed}"
     model = Model(name, recipe.task, recipe.crop, recipe.widths, source, "Apache-2.0", "", tensors)
     with writing_to(folder):
         return write_weights(model, folder)

@@ -51,7 +51,7 @@ def test_the_rate_warms_up_and_falls_to_its_end() -> None:
         ("seed = 2021", "seed = 2021\nspeed = 3", "speed: Unexpected"),
         ("batch = 8", "", "batch: Field required"),
         ("batch = 8", "batch = 0", "batch: .* greater than 0"),
-        ("steps = 4500", 'steps = "many"', "steps: .* valid integer"),
+        ("steps = 6200", 'steps = "many"', "steps: .* valid integer"),
         ("crop = 128", "crop = 100", "crop: .* multiple of"),
         ("learning_rate = 8e-4", "learning_rate = nan", "learning_rate: "),
         ('task = "derain"', 'task = "dehaze"', "task: .*'derain', 'deblur' or 'denoise'"),
