@@ -293,15 +293,15 @@ def _set_up_logging(*, verbose: bool) -> None:
 def main() -> None:
     """Run the command line and end the process; the console script ``streamrestore``."""
     code = run_command()
-    if threading.active_count() == 1:
-        sys.exit(code)
-    from workers.inline import THREAD_NAME
+    if threading.active_count() > 1:
+        # Imported only where such a thread may be: it loads torch, and --help answers at once.
+        from workers.inline import THREAD_NAME
 
-    if any(thread.name == THREAD_NAME for thread in threading.enumerate()):
-        # It is inside torch: the interpreter would take its ground away, and the process would end by SIGABRT.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        if any(thread.name == THREAD_NAME for thread in threading.enumerate()):
+            # It is inside torch: the interpreter would take its ground away, and the process would end by SIGABRT.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
     sys.exit(code)
 
 

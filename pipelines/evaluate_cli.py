@@ -114,12 +114,11 @@ def evaluate_command(
     restore = FrameRestorer(models, settings, choice.kind) if tasks else unrestored
     of = measure or default_measure(tasks)
     _prepare_places(sets, json_file, pictures)
-    for each in sets:
-        for pair in each.pairs:
-            pair.check()
 
     measured = list[MeasuredSet]()
     with Progress(console=Console(stderr=True), transient=True) as bar:
+        for pair in bar.track([pair for each in sets for pair in each.pairs], description="checking"):
+            pair.check()
         for each in sets:
             outcomes = list[Outcome]()
             for pair in bar.track(each.pairs, description=escape(each.name)):

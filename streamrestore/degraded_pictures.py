@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from streamrestore.errors import SourceError
-from streamrestore.pairs import read_picture
+from streamrestore.pairs import in_pixels, read_picture
 from streamrestore.training.blur import MARGIN, blur_image
 
 
@@ -64,8 +64,8 @@ def read_blurred(path: Path, seed: int) -> tuple[Tensor, Tensor]:
     """
     target = read_picture(path)
     if min(target.shape[1:]) <= MARGIN:
-        height, width = target.shape[1:]
-        raise SourceError(f"{path} is {width}x{height} px: blur needs more than {MARGIN} px on each side; leave it out")
+        size = in_pixels(target.shape[1:])
+        raise SourceError(f"{path} is {size}: blur needs more than {MARGIN} px on each side; leave it out")
     blurred = blur_image(target.float() / 255, _generator(path, seed))
     return (blurred * 255).round().to(torch.uint8), target
 

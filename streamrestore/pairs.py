@@ -5,7 +5,7 @@ the number of pairs, nor with their length.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -119,16 +119,20 @@ class PicturePair:
         Raises:
             SourceError: It cannot be read, the two differ in size, or are too small for SSIM.
         """
-        degraded, target = self.read()
-        _check_pair(self.name, degraded.shape[1:], target.shape[1:])
+        self._read()
 
     def triples(self, restore: Restore) -> Iterator[Triple]:
         """The one picture, as `Pair.triples`."""
-        degraded, target = self.read()
+        degraded, target = self._read()
         height, width = degraded.shape[1:]
         video = VideoFormat(width, height, RGB, Matrix.BT709, True, ChromaLocation.LEFT)
         red, green, blue = (plane.numpy() for plane in degraded)
         yield Triple(degraded, _picture(restore((green, blue, red), video)), target)
+
+    def _read(self) -> tuple[Tensor, Tensor]:
+        degraded, target = self.read()
+        _check_pair(self.name, degraded.shape[1:], target.shape[1:])
+        return degraded, target
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +154,12 @@ class VideoPair:
         Raises:
             SourceError: As of a picture.
         """
-        with closing(_open_video(self.degraded)) as inputs, closing(_open_video(self.target)) as targets:
-            sizes = [source.info.video.plane_shapes()[0] for source in (inputs, targets)]
-        _check_pair(self.name, *sizes)
+        with self._open():
+            pass
 
     def triples(self, restore: Restore) -> Iterator[Triple]:
         """Frame after frame, in 8 bits, as `Pair.triples`."""
-        inputs, targets = _open_video(self.degraded), _open_video(self.target)
-        with closing(inputs), closing(targets):
+        with self._open() as (inputs, targets):
             pairs = zip_longest(_undamaged(inputs), _undamaged(targets))
             for number, (frame, wanted) in enumerate(pairs):
                 if frame is None or wanted is None:
@@ -170,6 +172,12 @@ class VideoPair:
                 degraded = as_picture(frame.planes, video)
                 target = as_picture(wanted.planes, targets.info.video)
                 yield Triple(degraded, as_picture(restore(frame.planes, video), video), target)
+
+    @contextmanager
+    def _open(self) -> Iterator[tuple[Source, Source]]:
+        with closing(_open_video(self.degraded)) as inputs, closing(_open_video(self.target)) as targets:
+            _check_pair(self.name, *(source.info.video.plane_shapes()[0] for source in (inputs, targets)))
+            yield inputs, targets
 
 
 def read_video(path: Path) -> Generator[Tensor]:
@@ -205,7 +213,7 @@ def check_sizes(name: str, degraded: Sequence[int], target: Sequence[int]) -> No
     """
     if tuple(degraded) != tuple(target):
         raise SourceError(
-            f"{name}: the input is {_in_pixels(degraded)} and the target {_in_pixels(target)}: "
+            f"{name}: the input is {in_pixels(degraded)} and the target {in_pixels(target)}: "
             "the two of a pair must be of one size"
         )
 
@@ -240,11 +248,12 @@ def _check_pair(name: str, degraded: Sequence[int], target: Sequence[int]) -> No
     check_sizes(name, degraded, target)
     if min(target) < SSIM_WINDOW:
         raise SourceError(
-            f"{name} is {_in_pixels(target)}: SSIM needs at least {SSIM_WINDOW} px on each side; leave it out"
+            f"{name} is {in_pixels(target)}: SSIM needs at least {SSIM_WINDOW} px on each side; leave it out"
         )
 
 
-def _in_pixels(size: Sequence[int]) -> str:
+def in_pixels(size: Sequence[int]) -> str:
+    """Such as ``640x480 px``, of (height, width)."""
     height, width = size
     return f"{width}x{height} px"
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from streamrestore.training.compression import Compression, compress
-from streamrestore.training.draws import uniform
+from streamrestore.training.draws import coin, uniform
 from streamrestore.training.motion import SAMPLES, camera_shake, centred, kernels, linear_motion, shake
 
 MARGIN = 24
@@ -205,15 +205,15 @@ def random_blur(clean: Tensor, generator: Generator) -> Tensor:
     kind = _kinds(count, generator, lowest=SHARP)
     blurred = _expose(clean, kind, generator)
 
-    untouched = (kind == SHARP) & (uniform((count,), 0, 1, generator) < 0.5)
+    untouched = (kind == SHARP) & coin(count, 0.5, generator)
     strength = uniform((count,), 1 - 1 / NOISY_SHARE, 1, generator).clamp(min=0)
     sigma = torch.where(untouched, 0.0, strength * MAX_SIGMA)
     noise = torch.randn(blurred.shape, generator=generator, device=generator.device)
     recorded = _eight_bits(blurred + sigma[:, None, None, None] * noise)
 
-    compressed = ~untouched & (uniform((count,), 0, 1, generator) < COMPRESSED_SHARE)
+    compressed = ~untouched & coin(count, COMPRESSED_SHARE, generator)
     amount = uniform((count,), 0, MAX_COMPRESSION, generator)
-    video = uniform((count,), 0, 1, generator) < 0.5
+    video = coin(count, 0.5, generator)
     if compressed.any():
         style = Compression(amount[compressed], video[compressed])
         recorded[compressed] = compress(recorded[compressed], style, generator)

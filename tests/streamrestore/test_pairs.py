@@ -90,11 +90,17 @@ def test_two_videos_must_show_the_same_frames(tmp_path: Path) -> None:
 def test_the_two_of_a_pair_must_be_of_one_size(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="a: the input is 70x45 px and the target 71x45 px"):
         PicturePair("a", lambda: (picture(), picture(width=71))).check()
+    with pytest.raises(SourceError, match="a: the input is 70x45 px and the target 71x45 px"):
+        list(PicturePair("a", lambda: (picture(), picture(width=71))).triples(unrestored))
     with pytest.raises(SourceError, match="a is 70x10 px: SSIM needs at least 11 px"):
         PicturePair("a", lambda: (picture(10), picture(10))).check()
+    with pytest.raises(SourceError, match="a is 70x10 px: SSIM needs at least 11 px"):
+        list(PicturePair("a", lambda: (picture(10), picture(10))).triples(unrestored))
     large, small = clip(tmp_path / "large.mkv"), clip(tmp_path / "small.mkv", size=(32, 64))
     with pytest.raises(SourceError, match="the input is 64x48 px and the target 64x32 px"):
         VideoPair("clip", large, small).check()
+    with pytest.raises(SourceError, match="the input is 64x48 px and the target 64x32 px"):
+        list(VideoPair("clip", large, small).triples(unrestored))
 
 
 def test_a_damaged_video_has_no_figures(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_flaws_occur_together_and_most_answers_are_known() -> None:
     sure = present[known.all(1)].long()
     combinations = (sure * torch.tensor([1, 2, 4])).sum(1)
     assert set(combinations.tolist()) >= set(range(7))
-    assert 0.25 < (combinations == 0).float().mean() < 0.7
+    assert 0.55 < (combinations == 0).float().mean() < 0.7
     assert known.mean() > 0.8
 
 
