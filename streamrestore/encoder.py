@@ -55,6 +55,9 @@ def add_video(output: OutputContainer, info: SourceInfo, encoding: Encoding) -> 
     context.width, context.height = info.video.width, info.video.height
     context.pix_fmt = encoding.frame_format
     context.thread_count = ENCODER_THREADS
+    # PyAV's own choice are threads that share a frame: x264 then leaves cores idle, and where frames are interlaced
+    # gives other bytes from run to run. Threads with a frame each hold frames back, which a pipe of raw video need not.
+    context.thread_type = "NONE" if encoding.encoder == "rawvideo" else "AUTO"
     tags = output_tags(info.tags, info.video, encoding.pixels)
     context.color_range = tags.range
     context.colorspace = tags.matrix

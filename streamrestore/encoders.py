@@ -81,10 +81,9 @@ ENCODERS = {
         preset="medium",
         even=True,
         refuses=frozenset({"gray", "gray10le"}),
-        # With more than one thread it gives other bytes from run to run, all the time.
         interlaced={
-            FieldOrder.TOP: _TOP | {"x264-params": "tff=1:threads=1"},
-            FieldOrder.BOTTOM: _BOTTOM | {"x264-params": "bff=1:threads=1"},
+            FieldOrder.TOP: _TOP | {"x264-params": "tff=1"},
+            FieldOrder.BOTTOM: _BOTTOM | {"x264-params": "bff=1"},
         },
     ),
     # Its thread pool and frame threads are set here, since both would follow the core count.

@@ -258,8 +258,10 @@ def _options(
 ) -> tuple[tuple[str, str], ...]:
     encoder = ENCODERS[name]
     options = encoder.options | (_PRESERVATION if request.preservation else {})
-    if name == "libx264" and (params := ":".join(_steady_x264(pixels))):
-        options["x264-params"] = params
+    if name == "libx264" and "avx512f" in cpu_flags():
+        # Its AVX-512 code reads memory that nobody wrote, and gives other bytes from run to run; what it has for AVX2
+        # gives the same on all x86 CPUs, and as fast.
+        options["x264-params"] = "asm=avx2"
     if encoder.quality_key is not None:
         low, high = encoder.quality_range
         quality = encoder.quality if request.crf is None else request.crf
@@ -284,17 +286,6 @@ def _options(
         # Lists such as x265-params are added to, so that the thread counts in them stay.
         options[key] = f"{options[key]}:{value}" if key.endswith("-params") and key in options else value
     return tuple(sorted(options.items()))
-
-
-def _steady_x264(pixels: PixelFormat) -> Iterator[str]:
-    """Parameters without which x264 gives other bytes from run to run."""
-    if "avx512f" in cpu_flags():
-        # Its AVX-512 code does where the width is no multiple of 128; without it all x86 CPUs
-        # give the same bytes, and as fast.
-        yield "asm=avx2"
-    if pixels.depth > 8:
-        # With four threads one run in ten does, in 4:2:0 as in 4:2:2; 8 bits never did.
-        yield "threads=1"
 
 
 def _picture_marks(name: str, info: SourceInfo) -> dict[str, str]:

@@ -119,16 +119,6 @@ def test_thread_counts_stay_when_parameters_are_added() -> None:
     assert dict(chosen(source("a.mp4"), request).options)["x265-params"].endswith("pools=4:frame-threads=2:aq-mode=3")
 
 
-def test_x264_of_more_than_8_bits_has_one_thread() -> None:
-    def parameters(name: str) -> str:
-        encoding = plan_encoding(source("a.mp4", name), EncodingRequest(codec="h264"))
-        return dict(encoding.options).get("x264-params", "")
-
-    assert "threads=1" in parameters("yuv420p10le")
-    assert "threads=1" in parameters("yuv422p10le")
-    assert "threads" not in parameters("yuv420p")
-
-
 def test_another_depth_only_if_asked() -> None:
     encoding = chosen(source("a.mp4"), EncodingRequest(pixel_format_name="yuv420p10le"))
     assert (encoding.pixels.name, encoding.encoder) == ("yuv420p10le", "libx265")

@@ -283,7 +283,7 @@ def test_the_output_says_what_the_source_said(
 
 @pytest.mark.parametrize("codec", ["h264", "ffv1"])
 def test_interlaced_encoding_gives_the_same_bytes_again(tmp_path: Path, codec: str) -> None:
-    """x264 with several threads does not, where frames are interlaced."""
+    """x264 with threads that share a frame does not, where frames are interlaced."""
     size = (240, 320)
     frames = [picture(woven(moment(2 * i, size), moment(2 * i + 1, size), TOP), i) for i in range(12)]
     digests = set()
