@@ -158,6 +158,9 @@ def _start(cpus: int | None, gpus: tuple[int, ...], store_bytes: int) -> None:
     if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         # Else Ray writes ~/.ray/auth_token, and from then on other clusters fail for the lack of it.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    # Else Ray keeps objects that nobody needs any more until there are a hundred of them, or for a
+    # second: several times the memory, and every frame written to pages that no cache holds.
+    os.environ.setdefault("RAY_free_objects_batch_size", "1")
     try:
         with _visible_to_cuda(gpus):
             ray.init(

@@ -70,6 +70,7 @@ class RayPool:
         cpus: float = 1.0,
         gpus: float = 0.0,
         patience: Patience | None = None,
+        fill_seconds: float = 0.0,
     ) -> None:
         """Start workers as soon as the cluster is there, in the background.
 
@@ -81,10 +82,12 @@ class RayPool:
                 many threads, so ask for as many as the restorer is to use.
             gpus: GPUs each one asks for: 0, 1, or one of several equal shares.
             patience: How long chunks and workers may take; by default, generous.
+            fill_seconds: How long a worker whose batch is not full waits for others' chunks.
         """
         self._build = build
         self._cluster = cluster
         self._workers = workers
+        self._fill_seconds = fill_seconds
         self._resources = {"cpus": cpus, "gpus": gpus}
         self._scheduler = Scheduler(workers, time.monotonic(), patience)
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -176,11 +179,15 @@ class RayPool:
     # From here on, everything runs in the pool's own thread, but for the last method.
 
     def _run(self) -> None:
+        now = time.monotonic()
         try:
             while self._lifecycle is not Lifecycle.CLOSED:
-                self._next_call()
-                self._kill_hanging()
-                self._dispatch()
+                self._next_call(self._scheduler.next_due(now))
+                # One moment for all decisions: acting on them takes a while, and what falls due in
+                # that while must be due after this moment, or nothing would wake this thread for it.
+                now = time.monotonic()
+                self._kill_hanging(now)
+                self._dispatch(now)
                 self._publish()
         except BaseException as error:  # noqa: BLE001 - every future raises it: none may be left waiting
             self._abandon(restorer_error(error))
@@ -191,9 +198,10 @@ class RayPool:
             if not self._started.done():
                 fail(self._started, self._failure or WorkerStartError("the pool was closed before it was ready"))
 
-    def _next_call(self) -> None:
+    def _next_call(self, until: float | None) -> None:
+        timeout_seconds = None if until is None else max(0.0, until - time.monotonic())
         try:
-            call = self._calls.get(timeout=self._scheduler.next_due(time.monotonic()))
+            call = self._calls.get(timeout=timeout_seconds)
         except Empty:
             return
         call()
@@ -201,22 +209,20 @@ class RayPool:
     def _start_workers(self) -> None:
         self._cluster.started.result().check(self._workers, **self._resources)
         self._build_ref = ray.put(self._build)
+        # Once for all workers: each actor class that is made goes to the cluster's head and to every worker.
+        # One thread more than chunks, so that one can be unpacked and one packed while one computes.
+        self._actor_class: Any = ray.remote(RestorerActor).options(
+            num_cpus=self._resources["cpus"],
+            num_gpus=self._resources["gpus"],
+            max_restarts=0,
+            max_task_retries=0,
+            max_concurrency=CHUNKS_IN_FLIGHT + 1,
+        )
         for life in self._scheduler.lives:
             self._start(life)
 
     def _start(self, life: Life) -> None:
-        # One thread more than chunks, so that one can be unpacked and one packed while one computes.
-        actor: Any = (
-            ray.remote(RestorerActor)
-            .options(
-                num_cpus=self._resources["cpus"],
-                num_gpus=self._resources["gpus"],
-                max_restarts=0,
-                max_task_retries=0,
-                max_concurrency=CHUNKS_IN_FLIGHT + 1,
-            )
-            .remote((self._build_ref,), self._cluster.hidden_folder)
-        )
+        actor = self._actor_class.remote((self._build_ref,), self._cluster.hidden_folder, self._fill_seconds)
         self._actors[life] = actor
         self._call_back(actor.ready.remote(), partial(self._on_ready, life))
 
@@ -230,10 +236,11 @@ class RayPool:
                 with self._lock:
                     if self._lifecycle is Lifecycle.STARTING:
                         self._lifecycle = Lifecycle.RUNNING
+                self._publish()
                 settle(self._started, None)
 
-    def _dispatch(self) -> None:
-        for life, number in self._scheduler.assign(time.monotonic()):
+    def _dispatch(self, now: float) -> None:
+        for life, number in self._scheduler.assign(now):
             job = self._jobs.get(number)
             # None only when the pool has just been closed, and this thread is about to see it.
             if job is not None:
@@ -276,8 +283,8 @@ class RayPool:
         if not self._scheduler.lives:
             raise WorkerLostError(f"no worker is left, the last one was lost by {reason}") from cause
 
-    def _kill_hanging(self) -> None:
-        for life in self._scheduler.hanging(time.monotonic()):
+    def _kill_hanging(self, now: float) -> None:
+        for life in self._scheduler.hanging(now):
             self._bury(life, WorkerLostError("it made no progress for far longer than usual"))
 
     def _kill(self, life: Life) -> None:

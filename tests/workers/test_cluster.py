@@ -147,6 +147,42 @@ def test_after_ctrl_c_the_frames_in_flight_are_finished_and_ray_says_not_a_word(
     assert done.returncode == 0
 
 
+STREAMING = """
+import os
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from tests.workers.fakes import Script, chunk_of
+from workers import open_pool
+
+pool = open_pool(Script(), workers=1)
+pool.ready(120)
+window = deque()
+for value in range(200):
+    window.append(pool.submit(chunk_of(value, (1024, 2048))))
+    if len(window) == 4:
+        window.popleft().result(60)
+for folder in Path("/proc").glob("[0-9]*"):
+    with suppress(OSError):
+        parent = int((folder / "stat").read_text().rpartition(") ")[2].split()[1])
+        for entry in (folder / "fd").iterdir() if parent == os.getpid() else ():
+            if "/plasma" in str(entry.readlink()):
+                print(entry.stat().st_blocks * 512)
+pool.close()
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(sys.platform != "linux", reason="what the object store has taken is read from /proc")
+def test_the_object_store_takes_no_more_memory_than_the_window_needs() -> None:
+    """Ray by itself keeps up to a hundred objects that nobody needs: 400 MiB here."""
+    done = run(STREAMING, {})
+    taken = [int(line) for line in done.stdout.splitlines()]
+    window_bytes = 2 * 4 * (4 << 20)
+    assert window_bytes / 4 < min(taken), done
+    assert max(taken) <= 3 * window_bytes, done
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

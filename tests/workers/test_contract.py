@@ -10,6 +10,7 @@ from streamrestore.errors import DeviceMemoryError, ModelError, RestoreError, Wo
 from streamrestore.frame import Restored
 from tests.workers.conftest import OpenPool
 from tests.workers.fakes import FailingBuild, Script, chunk_of, hanging_build, value_of
+from workers.inline import InlinePool
 
 PATIENCE_SECONDS = 120.0
 """For what is expected to happen; a busy machine takes its time."""
@@ -33,6 +34,13 @@ def test_a_chunk_may_be_submitted_before_the_workers_are_ready_and_ready_may_be_
     pool.ready(0)
     assert answer(early) == 4
     assert pool.budget_bytes > 0
+
+
+def test_a_pool_that_is_ready_counts_all_its_workers(open_any: OpenPool) -> None:
+    """Windows are planned by their number at that moment."""
+    pool = open_any(Script())
+    pool.ready(PATIENCE_SECONDS)
+    assert pool.state().workers == (1 if isinstance(pool, InlinePool) else 2)
 
 
 def test_one_pool_serves_streams_of_different_formats(open_any: OpenPool) -> None:

@@ -1,5 +1,7 @@
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from math import inf
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from workers.scheduling import (
     CHUNKS_IN_FLIGHT,
     DEATHS_OF_A_CHUNK,
     DEATHS_OF_A_SLOT,
+    SMOOTHING,
     Assignment,
     Life,
     Patience,
@@ -185,13 +188,14 @@ def test_a_worker_that_can_never_start_is_given_up_at_once_but_not_one_that_has_
 
 
 def late_scheduler(slots: int) -> Scheduler:
-    """Chunks take one second a byte; chunk 1 was given to slot 0 at second 1."""
+    """Chunks take one second a byte; chunk 1, of 4 bytes, was given to the last slot at second 1."""
     scheduler = ready_scheduler(slots)
-    scheduler.add(0, 1)
-    (first,) = scheduler.assign(0.0)
-    scheduler.answered(*first, 1.0)
+    for chunk in range(-slots, 0):
+        scheduler.add(chunk, 1)
+    for life, chunk in reversed(scheduler.assign(0.0)):
+        scheduler.answered(life, chunk, 1.0)
     scheduler.add(1, 4)
-    assert scheduler.assign(1.0) == ((Life(0, 0), 1),)
+    assert scheduler.assign(1.0) == ((Life(slots - 1, 0), 1),)
     return scheduler
 
 
@@ -207,13 +211,13 @@ def test_before_the_first_answer_nothing_is_late() -> None:
 def test_a_late_chunk_goes_to_one_other_worker_and_the_first_answer_counts() -> None:
     scheduler = late_scheduler(3)
     deadline_seconds = PATIENCE.times_mean * 4
-    assert scheduler.next_due(1.0) == deadline_seconds
     assert scheduler.assign(deadline_seconds) == ()
+    assert scheduler.next_due(deadline_seconds) == 1.0 + deadline_seconds
     assert scheduler.assign(1.0 + deadline_seconds) == ((Life(1, 0), 1),)
     assert scheduler.assign(1.0 + deadline_seconds) == (), "once is enough"
     assert scheduler.state().redispatched == 1
     assert scheduler.answered(Life(1, 0), 1, 25.0)
-    assert not scheduler.answered(Life(0, 0), 1, 26.0), "the late answer is dropped"
+    assert not scheduler.answered(Life(2, 0), 1, 26.0), "the late answer is dropped"
     assert scheduler.state().busy == 0
 
 
@@ -228,7 +232,7 @@ def test_a_late_worker_gets_nothing_new_until_it_answers() -> None:
 def test_a_worker_far_too_late_hangs_and_its_chunk_is_given_again() -> None:
     scheduler = late_scheduler(1)
     assert scheduler.hanging(60.9) == ()
-    assert scheduler.next_due(60.0) == 1.0
+    assert scheduler.next_due(60.0) == 61.0
     assert scheduler.hanging(61.0) == (Life(0, 0),)
     scheduler.died(Life(0, 0), 61.0)
     assert scheduler.hanging(61.0) == ()
@@ -239,8 +243,8 @@ def test_a_worker_far_too_late_hangs_and_its_chunk_is_given_again() -> None:
 def test_a_worker_that_hangs_with_a_chunk_answered_elsewhere_hangs_all_the_same() -> None:
     scheduler = late_scheduler(2)
     scheduler.assign(21.0)
-    scheduler.answered(Life(1, 0), 1, 22.0)
-    assert scheduler.hanging(1e6) == (Life(0, 0),)
+    scheduler.answered(Life(0, 0), 1, 22.0)
+    assert scheduler.hanging(1e6) == (Life(1, 0),)
 
 
 def test_an_answer_of_a_worker_given_up_meanwhile_is_as_good_as_any() -> None:
@@ -253,7 +257,7 @@ def test_an_answer_of_a_worker_given_up_meanwhile_is_as_good_as_any() -> None:
 
 def test_a_worker_that_does_not_start_hangs() -> None:
     scheduler = Scheduler(1, 5.0, PATIENCE)
-    assert scheduler.next_due(5.0) == PATIENCE.start_seconds
+    assert scheduler.next_due(5.0) == 5.0 + PATIENCE.start_seconds
     assert scheduler.hanging(104.0) == ()
     assert scheduler.hanging(105.0) == (Life(0, 0),)
 
@@ -268,3 +272,82 @@ def test_a_dropped_chunk_is_forgotten_wherever_it_is() -> None:
     assert not scheduler.answered(Life(0, 0), 0, 1.0)
     assert scheduler.answered(Life(0, 0), 1, 1.0)
     assert scheduler.assign(1.0) == ((Life(0, 0), 3),)
+
+
+@given(data=st.data(), slots=st.integers(1, 4), sizes=st.lists(st.integers(1, 50), max_size=15))
+def test_who_looks_only_when_something_is_due_misses_nothing(data: st.DataObject, slots: int, sizes: list[int]) -> None:
+    scheduler = Scheduler(slots, 0.0, PATIENCE)
+    for chunk, size in enumerate(sizes):
+        scheduler.add(chunk, size)
+    starting = dict.fromkeys(scheduler.lives, 0.0)
+    began: dict[Assignment, float] = {}
+    done: set[int] = set()
+    mean: float | None = None
+    now = 0.0
+
+    def late_at(run: Assignment, times: float = 1.0) -> float:
+        if mean is None:
+            return inf
+        return began[run] + times * max(PATIENCE.least_seconds, PATIENCE.times_mean * mean * sizes[run.chunk])
+
+    for _ in range(data.draw(st.integers(0, 30))):
+        now += data.draw(st.floats(0.0, 50.0))
+        if data.draw(st.booleans()) and starting:
+            life = data.draw(st.sampled_from(list(starting)))
+            assert scheduler.ready(life)
+            del starting[life]
+        elif began:
+            run = data.draw(st.sampled_from(list(began)))
+            assert scheduler.answered(*run, now) == (run.chunk not in done)
+            seconds = (now - began.pop(run)) / sizes[run.chunk]
+            mean = seconds if mean is None else mean + SMOOTHING * (seconds - mean)
+            done.add(run.chunk)
+
+        hanging = {run.life for run in began if now >= late_at(run, PATIENCE.deadlines_to_kill)}
+        hanging |= {life for life, born in starting.items() if now >= born + PATIENCE.start_seconds}
+        found = scheduler.hanging(now)
+        assert set(found) == hanging
+        for life in found:
+            verdict = scheduler.died(life, now)
+            assert verdict is not None
+            done |= set(verdict.poisoned)
+            starting.pop(life, None)
+            began = {run: since for run, since in began.items() if run.life != life}
+            if verdict.successor is not None:
+                starting[verdict.successor] = now
+        began |= dict.fromkeys(scheduler.assign(now), now)
+
+        busy = {run.life for run in began}
+        if any(life not in starting and life not in busy for life in scheduler.lives):
+            places = Counter(run.chunk for run in began)
+            lonely = [run for run in began if run.chunk not in done and places[run.chunk] == 1]
+            assert scheduler.state().queued == 0, "a chunk waits beside an idle worker"
+            assert not any(now >= late_at(run) for run in lonely), "a late chunk waits beside an idle worker"
+
+        due = scheduler.next_due(now)
+        times = [late_at(run, times) for run in began for times in (1.0, PATIENCE.deadlines_to_kill)]
+        times += [born + PATIENCE.start_seconds for born in starting.values()]
+        earliest = min((time for time in times if now < time < inf), default=None)
+        assert (due is None) == (earliest is None)
+        assert due is None or earliest is None or now < due <= earliest
+
+
+def test_what_an_answer_costs_does_not_grow_with_workers_or_chunks() -> None:
+    def calls_for_an_answer(slots: int) -> int:
+        scheduler = ready_scheduler(slots)
+        for chunk in range(4 * slots):
+            scheduler.add(chunk, 1)
+        *_, last = scheduler.assign(0.0)
+        calls: Counter[str] = Counter()
+        sys.setprofile(lambda frame, event, argument: calls.update([event]))
+        try:
+            scheduler.answered(*last, 1.0)
+            scheduler.state()
+            scheduler.hanging(1.0)
+            assert len(scheduler.assign(1.0)) == 1
+            scheduler.next_due(1.0)
+        finally:
+            sys.setprofile(None)
+        return calls["call"] + calls["c_call"]
+
+    assert calls_for_an_answer(1000) == calls_for_an_answer(4)
