@@ -15,10 +15,11 @@ from pathlib import Path
 
 from pipelines.arguments import parse_pipe_format
 from pipelines.engine import Progress, build_engine
+from pipelines.hardware import Decoding, with_nvenc
 from pipelines.looking import describe_shots, look
 from pipelines.outputs import Item, check_output
 from pipelines.partial import commit, hold_partial
-from pipelines.planning import FileOptions, plan_job_carry, plan_job_patches
+from pipelines.planning import FileOptions, plan_job_carry, plan_job_decoding, plan_job_patches
 from pipelines.progress import Finished, Reporter, StopAware
 from streamrestore.assembly import muxer_loses_aspect
 from streamrestore.carry import CarryPlan
@@ -93,6 +94,7 @@ class PipeJob:
 
     info: SourceInfo
     fields: FieldPlan
+    decoding: Decoding
     output: Path
     """A file, or `PIPE`."""
     options: FileOptions
@@ -104,6 +106,10 @@ class PipeJob:
     """What the user should read before work starts."""
     shots: tuple[Shot, ...] = ()
     """What each shot is given, once it was looked at; none where every frame is given the whole chain."""
+
+    def source(self) -> Source:
+        """Its pictures, not opened yet."""
+        return Source(self.info, deinterlace=self.fields.deinterlace, nvdec=self.decoding.nvdec)
 
 
 def prepare_pipe(item: Item, options: FileOptions, stop: threading.Event) -> PipeJob:
@@ -150,6 +156,7 @@ def _plan(item: Item, info: SourceInfo, options: FileOptions) -> PipeJob:
     fields = plan_fields(info, detect_scan(info), deinterlace=options.deinterlace)
     info = replace(info, video=fields.video)
     trim = plan_trim(info, options.start_seconds, options.stop_seconds)
+    decoding = plan_job_decoding(info, fields, options)
     encoding = _plan_encoding(info, output, options, fields)
     if output != PIPE:
         check_output(item.source, output, overwrite=options.overwrite)
@@ -164,23 +171,28 @@ def _plan(item: Item, info: SourceInfo, options: FileOptions) -> PipeJob:
     return PipeJob(
         info=info,
         fields=fields,
+        decoding=decoding,
         output=output,
         options=options,
         trim=trim,
         encoding=encoding,
         carry=carry,
         patches=plan_job_patches(info, options.network, options.patch),
-        notes=(*fields.notes, *encoding.notes, *notes, *carry.warnings),
+        notes=(*fields.notes, *decoding.notes, *encoding.notes, *notes, *carry.warnings),
     )
 
 
 def _plan_encoding(info: SourceInfo, output: Path, options: FileOptions, fields: FieldPlan) -> Encoding:
+    request, pipe, suffix = options.encoding, None, None
     if output == PIPE:
         assert options.pipe is not None
-        return plan_encoding(info, options.encoding, field_order=fields.flags, pipe=options.pipe.format)
-    if image_pattern(output):
+        pipe = options.pipe.format
+    elif image_pattern(output):
         raise ConfigError(f"images cannot be made of a pipe: write a file, such as {output.parent / 'video.mkv'}")
-    return plan_encoding(info, options.encoding, output.suffix, field_order=fields.flags)
+    else:
+        suffix = output.suffix
+    encoding = plan_encoding(info, request, suffix, field_order=fields.flags, pipe=pipe)
+    return with_nvenc(info, encoding, request, options.hwaccel, options.network.device, pipe=pipe)
 
 
 def restore_pipe(job: PipeJob, pool: RestorerPool, reporter: Reporter, stop: threading.Event) -> Finished:
@@ -192,7 +204,7 @@ def restore_pipe(job: PipeJob, pool: RestorerPool, reporter: Reporter, stop: thr
     """
     if (assessor := job.options.network.assessor) is not None:
         frames, on_error = job.info.estimated_frames, job.options.on_error
-        source = Source(job.info, deinterlace=job.fields.deinterlace)
+        source = job.source()
         job = replace(job, shots=look(source, job.trim, assessor, frames, reporter, stop, on_error=on_error))
     reporter.begin(job.info.path, job.output, job.info.estimated_frames)
     for note in (*job.notes, *describe_shots(job.shots, job.info)):
@@ -214,7 +226,7 @@ def _restore(
 ) -> tuple[Progress, list[Stamp]]:
     engine = build_engine(pool, job.info.video, job.patches, shots=job.shots, on_error=job.options.on_error)
     pipe = job.info.opening.pipe
-    with Source(job.info, deinterlace=job.fields.deinterlace) as source:
+    with job.source() as source:
         try:
             with open_stream_sink(target, job.info, job.encoding, job.carry) as sink:
                 if pipe is not None:

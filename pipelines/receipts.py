@@ -61,7 +61,7 @@ def issue_receipt(
         weights=tuple(map(WeightsUsed.of, network.models)),
         key=request_key(job.identity, job.options),
         settings=json_of(job.options.facts()),
-        plan=Plan.of(job.encoding, job.carry, job.patches),
+        plan=Plan.of(job.encoding, job.carry, job.patches, job.decoding.decoder),
         shots=tuple(map(ShotUsed.of, job.shots)),
         segments=tuple(map(SegmentUsed.of, records)),
         counts=Counts.of(stamps),
@@ -95,7 +95,7 @@ def _of_frames(info: SourceInfo, stamps: Sequence[Stamp], *, whole: bool) -> Ite
             f"{counts.lost_packets} packets of the source gave no picture: their frames are missing, "
             "all others have their own times"
         )
-    if holes := find_holes([(stamp.pts, stamp.duration) for stamp in stamps]):
+    if holes := find_holes([stamp.pts for stamp in stamps], [stamp.duration for stamp in stamps]):
         first = float(holes[0][0] * info.time_base)
         yield f"frames seem to be missing from the source in {len(holes)} places, the first at {first:.3f} s"
     if counts.concealed:

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from streamrestore.errors import SourceError
 from streamrestore.ffv1 import SliceChecksums
+from streamrestore.nvdec import open_nvdec
 from streamrestore.probing import DAMAGE_ERRORS, SourceInfo, open_container, picture_decoder, use_only
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"  # only generic in PyAV's stubs
@@ -104,13 +105,18 @@ class PacketDecoder:
     the first key frame is not expected to.
     """
 
-    def __init__(self, stream: VideoStream) -> None:
+    def __init__(self, stream: VideoStream, gpu: int | None = None) -> None:
         """Prepare a decoder.
 
         Args:
             stream: Of an open container; not decoded from yet.
+            gpu: The one that decodes, as torch counts them; None decodes in software. What is damaged within a
+                picture a GPU does not tell.
+
+        Raises:
+            ConfigError: The GPU's decoder cannot be had.
         """
-        self._decoder = context = picture_decoder(stream)
+        self._decoder = context = picture_decoder(stream) if gpu is None else open_nvdec(stream, gpu)
         self._codec = context.codec.canonical_name
         # Not as many threads as there are cores: how a decoder conceals damage then depends on which
         # thread is ahead. H.264, HEVC, MPEG-4, VP9 and others gave other pictures each time.
@@ -132,6 +138,11 @@ class PacketDecoder:
         """How many were given."""
         self.lost = 0
         """Packets without a picture since the last one that was given."""
+
+    @property
+    def reorder_depth(self) -> int:
+        """How many pictures may be held back for those that are shown before them, as far as that is known yet."""
+        return self._decoder.reorder_depth
 
     def decode(self, packet: "VideoPacket | None") -> list[Picture]:
         """Decode one packet that is not empty; None at the end gives the pictures that are left."""

@@ -13,9 +13,10 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from streamrestore.decoding import PacketDecoder, Picture, VideoPacket, demux_through, open_video
-from streamrestore.errors import DecodeError
+from streamrestore.errors import ConfigError, DecodeError
 from streamrestore.frame import Defect
 from streamrestore.landmarks import Fingerprint, Landmark
+from streamrestore.nvdec import Nvdec
 from streamrestore.probing import SourceInfo
 from streamrestore.timing import plan_time
 
@@ -43,17 +44,18 @@ class Shown:
         return self.pts + self.image.duration
 
 
-def read_pictures(info: SourceInfo, landmarks: Sequence[Landmark] = ()) -> Iterator[Shown]:
+def read_pictures(info: SourceInfo, landmarks: Sequence[Landmark] = (), nvdec: Nvdec | None = None) -> Iterator[Shown]:
     """Read a source's pictures from the first on, or the same ones from amid the file.
 
     Args:
         info: The source.
         landmarks: Some that follow each other, for reading to begin at the first; none for all pictures.
+        nvdec: What decodes, as long as nothing is seen to be wrong; None decodes in software.
 
     Returns:
         Pictures at least from the last landmark on. What they are does not depend on the landmarks: as
         soon as anything is damaged, since a decoder patches damage with what it decoded at any time
-        before, decoding begins again at the first packet.
+        before, decoding begins again at the first packet, in software.
 
     Raises:
         SourceError: While iterating: the file is gone.
@@ -61,8 +63,8 @@ def read_pictures(info: SourceInfo, landmarks: Sequence[Landmark] = ()) -> Itera
         av.FFmpegError: While iterating: it cannot be read.
     """
     reached: int | None = None
-    if landmarks:
-        for shown in _sound_pictures(info, landmarks):
+    if landmarks or nvdec is not None:
+        for shown in _sound_pictures(info, landmarks, nvdec):
             if shown is None:
                 break
             reached = shown.pts
@@ -93,50 +95,66 @@ def _all_pictures(info: SourceInfo, start_pts: int | None = None) -> Iterator[Sh
             container.seek(start_pts, stream=stream)
         decoder = PacketDecoder(stream)
         shown = _shown(info, decoder, _decoded(decoder, _packets(container, stream, decoder)))
-        yield from _held_back(shown, stream)
+        yield from _held_back(shown, decoder)
         if not decoder.pictures:
             raise DecodeError(f"{info.path}: none of its {decoder.lost} video packets can be decoded")
 
 
-def _sound_pictures(info: SourceInfo, landmarks: Sequence[Landmark]) -> Iterator[Shown | None]:
+def _sound_pictures(info: SourceInfo, landmarks: Sequence[Landmark], nvdec: Nvdec | None) -> Iterator[Shown | None]:
     """Pictures from the last landmark on, read from the first; None, and no more, where they might be others.
 
-    What lies between the landmarks is compared and judged, but not given.
+    What lies between the landmarks is compared and judged, but not given. Without landmarks, pictures from the
+    first packet on.
     """
-    first, last = landmarks[0], landmarks[-1]
-    arrived = False
-    with open_video(info) as (container, stream), suppress(_UnprovenError):
-        with suppress(av.FFmpegError):  # then it stands at the first packet, and will come to the landmark
-            container.seek(first.pts if first.dts is None else first.dts, stream=stream)
-        decoder = PacketDecoder(stream)
-        decoded = _decoded(decoder, _proven_packets(_packets(container, stream, decoder), landmarks))
-        # What is shown before the first landmark may refer to what was not read.
-        shown = _shown(info, decoder, dropwhile(lambda picture: picture.image.pts != first.pts, decoded))
-        for picture in _held_back(_judged(shown), stream):
-            arrived = arrived or picture.pts >= last.pts
+    arrived = not landmarks
+    # A GPU that was there before and is gone: software gives the same pictures.
+    with open_video(info) as (container, stream), suppress(_UnprovenError, ConfigError):
+        decoder = PacketDecoder(stream, None if nvdec is None else nvdec.gpu)
+        packets = _packets(container, stream, decoder)
+        if landmarks:
+            first = landmarks[0]
+            with suppress(av.FFmpegError):  # then it stands at the first packet, and will come to the landmark
+                container.seek(first.pts if first.dts is None else first.dts, stream=stream)
+            packets = _proven_packets(packets, landmarks)
+        decoded = _decoded(decoder, packets)
+        if landmarks:
+            # What is shown before the first landmark may refer to what was not read.
+            decoded = dropwhile(lambda picture: picture.image.pts != landmarks[0].pts, decoded)
+        shown = _shown(info, decoder, decoded, nvdec)
+        for picture in _held_back(_judged(shown, amid=bool(landmarks), steady=nvdec is not None), decoder):
+            arrived = arrived or picture.pts >= landmarks[-1].pts
             if arrived:
                 yield picture
-        if arrived:
+        if arrived and decoder.pictures:
             return
     yield None
 
 
-def _judged(shown: Iterator[Shown]) -> Iterator[Shown]:
+def _judged(shown: Iterator[Shown], *, amid: bool, steady: bool) -> Iterator[Shown]:
     """Pictures until one is damaged, or the first only said to be a key frame.
+
+    Args:
+        shown: They.
+        amid: Whether the first ought to be a key frame.
+        steady: Whether none may be of another format, size or range than the first.
 
     Raises:
         _UnprovenError: So it is.
     """
-    begun = False
+    first: Shown | None = None
     for picture in shown:
-        key = begun or picture.image.pict_type == PictureType.I
-        if picture.lost or not key or not _TROUBLE.isdisjoint(picture.defects):
+        if picture.lost or not _TROUBLE.isdisjoint(picture.defects):
             raise _UnprovenError
-        begun = True
+        if first is None and amid and picture.image.pict_type != PictureType.I:
+            raise _UnprovenError
+        first = first or picture
+        other_range = picture.image.color_range != first.image.color_range
+        if steady and (other_range or Defect.RESCALED in picture.defects):
+            raise _UnprovenError
         yield picture
 
 
-def _held_back(shown: Iterator[Shown], stream: VideoStream) -> Iterator[Shown]:
+def _held_back(shown: Iterator[Shown], decoder: PacketDecoder) -> Iterator[Shown]:
     """Pictures once it is known that nothing they may refer to is damaged, though it is shown after them.
 
     From the first packet on that would not matter. But what a decoder leaves out of a damaged picture shows what
@@ -145,14 +163,17 @@ def _held_back(shown: Iterator[Shown], stream: VideoStream) -> Iterator[Shown]:
     held = deque[Shown]()
     for picture in shown:
         held.append(picture)
-        while len(held) > 1 + stream.codec_context.reorder_depth:
+        while len(held) > 1 + decoder.reorder_depth:
             yield held.popleft()
     yield from held
 
 
-def _shown(info: SourceInfo, decoder: PacketDecoder, decoded: Iterator[Picture]) -> Iterator[Shown]:
+def _shown(
+    info: SourceInfo, decoder: PacketDecoder, decoded: Iterator[Picture], nvdec: Nvdec | None = None
+) -> Iterator[Shown]:
     """Give each picture its time and format; one is held back, for the time of the next and what is lost after it."""
     tick = _steady_step(info)
+    format_name = info.pixel_format_name if nvdec is None else nvdec.pixel_format_name
     reformatter = VideoReformatter()
     held = next(decoded, None)
     last: int | None = None
@@ -161,7 +182,7 @@ def _shown(info: SourceInfo, decoder: PacketDecoder, decoded: Iterator[Picture])
         following = next(decoded, None)
         own = held.image.pts
         pts = plan_time(own, following.image.pts if following else None, last, step)
-        image = _conform(held.image, info, reformatter)
+        image = _conform(held.image, info, format_name, reformatter)
         image.pts = pts
         found = {
             Defect.CONCEALED: held.concealed,
@@ -179,10 +200,10 @@ def _steady_step(info: SourceInfo) -> int:
     return max(1, round(1 / (info.average_rate * info.time_base))) if info.average_rate else 1
 
 
-def _conform(image: VideoFrame, info: SourceInfo, reformatter: VideoReformatter) -> VideoFrame:
+def _conform(image: VideoFrame, info: SourceInfo, format_name: str, reformatter: VideoReformatter) -> VideoFrame:
     """The picture itself, or a copy of the size and in the planes of the others."""
     video = info.video
-    if (image.width, image.height, image.format.name) == (video.width, video.height, info.pixel_format_name):
+    if (image.width, image.height, image.format.name) == (video.width, video.height, format_name):
         return image
     full = image.color_range == ColorRange.JPEG or image.format.name.startswith("yuvj")
     return reformatter.reformat(

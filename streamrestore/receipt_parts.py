@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from streamrestore import __version__
 from streamrestore.carry import CarryPlan
-from streamrestore.checkpoint import Model, Task
+from streamrestore.checkpoint import Model
 from streamrestore.checks import Check, Verdict
 from streamrestore.devices import Device, DeviceKind, Precision
 from streamrestore.encoder import writing_to
@@ -28,6 +28,7 @@ from streamrestore.probing import SourceInfo
 from streamrestore.samples import pixel_format
 from streamrestore.shots import Shot
 from streamrestore.source import Trim
+from streamrestore.tasks import Task
 from streamrestore.work_folder import SegmentRecord
 
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -218,10 +219,18 @@ class Plan(Part):
     """Written to the file after the source's own."""
     losses: tuple[Loss, ...]
     """What was announced to get lost; nothing else is excused when the output is compared with its source."""
+    decoder: Literal["software", "nvdec"] = "software"
+    """Of the source; NVDEC does not tell of damage within a picture."""
 
     @classmethod
-    def of(cls, encoding: Encoding, carry: CarryPlan, patches: PatchPlan) -> Self:
-        """A job's plans."""
+    def of(
+        cls,
+        encoding: Encoding,
+        carry: CarryPlan,
+        patches: PatchPlan,
+        decoder: Literal["software", "nvdec"] = "software",
+    ) -> Self:
+        """A job's plans, and what decoded its source."""
         return cls(
             patch=patches.patch,
             margin=patches.margin,
@@ -243,6 +252,7 @@ class Plan(Part):
             attached_streams=carry.attached,
             tags=dict(carry.tags),
             losses=carry.losses,
+            decoder=decoder,
         )
 
     def encoding(self) -> Encoding:

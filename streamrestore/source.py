@@ -21,6 +21,7 @@ from streamrestore.errors import ConfigError, DecodeError, SourceError
 from streamrestore.field_filters import Deinterlacer
 from streamrestore.frame import Defect, FieldOrder, Frame, OnError
 from streamrestore.landmarks import Landmark, find_landmarks, plan_start
+from streamrestore.nvdec import Nvdec
 from streamrestore.opening import Opening
 from streamrestore.pictures import Shown, read_images, read_pictures
 from streamrestore.planes import copy_planes
@@ -79,14 +80,16 @@ def plan_trim(info: SourceInfo, start_seconds: float | None, stop_seconds: float
 class Source:
     """A video file, ready to be read. Passive: one reader at a time, closed in the thread that reads."""
 
-    def __init__(self, info: SourceInfo, *, deinterlace: FieldOrder | None = None) -> None:
+    def __init__(self, info: SourceInfo, *, deinterlace: FieldOrder | None = None, nvdec: Nvdec | None = None) -> None:
         """Open nothing yet.
 
         Args:
             info: What is known of the file.
             deinterlace: Which field of its frames comes first, if they are to be made progressive.
+            nvdec: What decodes it; None, as for all that is deinterlaced, decodes in software.
         """
         self.info = info
+        self.nvdec = nvdec
         self._deinterlace = deinterlace
         self._reader: Generator[Frame] | None = None
         self._landmarks: tuple[Landmark, ...] | None = None
@@ -161,7 +164,7 @@ class Source:
     def _pictures(self, start_pts: int | None) -> Iterator[Shown]:
         """Pictures from the first one on, or from one that is sure to come before ``start_pts``."""
         if start_pts is None or start_pts <= self.info.start_pts:
-            return read_pictures(self.info)
+            return read_pictures(self.info, nvdec=self.nvdec)
         if self.info.opening.pipe is not None:
             return read_pictures(self.info)
         if self.info.opening.images is not None:
@@ -170,9 +173,9 @@ class Source:
             self._landmarks = find_landmarks(self.info)
         start = plan_start(self._landmarks, start_pts)
         if start is None:
-            return read_pictures(self.info)
+            return read_pictures(self.info, nvdec=self.nvdec)
         passed = [landmark for landmark in self._landmarks[start:] if landmark.pts <= start_pts]
-        return read_pictures(self.info, passed)
+        return read_pictures(self.info, passed, self.nvdec)
 
     def _progressive(self, pictures: Iterator[Shown]) -> Iterator[Shown]:
         """The pictures, deinterlaced if they are to be; each comes when its successor was read."""
