@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import get_args
 
-from streamrestore.checkpoint import Task
 from streamrestore.errors import ConfigError
 from streamrestore.mprnet import Stages
+from streamrestore.tasks import Task
 
 TASKS: tuple[Task, ...] = get_args(Task)
 

@@ -14,7 +14,7 @@ from typing import Annotated
 
 # By default idle threads of torch's pool spin long for the next piece of work, on cores that the
 # decoder, the encoder and other workers need; a short spin is as fast alone, and far faster beside
-# them (benchmarks/restore_speed.py). It is read when torch is imported.
+# them (benchmarks/spinning.py). It is read when torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 import typer
@@ -28,6 +28,7 @@ from pipelines.verify_cli import verify_command
 from pipelines.weights_cli import weights_app
 from streamrestore import __version__
 from streamrestore.errors import ConfigError, StreamRestoreError
+from streamrestore.host_memory import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,14 @@ class OnErrorChoice(StrEnum):
 
     PASS = "pass"
     FAIL = "fail"
+
+
+class HwaccelChoice(StrEnum):
+    """What ``--hwaccel`` takes."""
+
+    NONE = "none"
+    AUTO = "auto"
+    CUDA = "cuda"
 
 
 class ProgressChoice(StrEnum):
@@ -123,6 +132,14 @@ def restore(
     ] = None,
     precision: Annotated[PrecisionChoice, typer.Option(case_sensitive=False)] = PrecisionChoice.AUTO,
     patch: Annotated[str, typer.Option(help="Side of the largest patch in pixels, or auto.")] = "auto",
+    reuse: Annotated[
+        bool,
+        typer.Option("--reuse/--no-reuse", help="Take over what does not change from frame to frame; same bytes."),
+    ] = True,
+    reuse_threshold: Annotated[
+        float,
+        typer.Option(min=0, max=255, help="Also what changes by at most so many codes of 8 bits; other bytes."),
+    ] = 0.0,
     codec: Annotated[
         str | None,
         typer.Option("-c:v", "--codec", help="h264, hevc, av1, ffv1, prores, h264_nvenc, ... Default: by source."),
@@ -170,6 +187,13 @@ def restore(
             help="What damaged frames are: passed on as they are, counted and named; or the end of the job.",
         ),
     ] = OnErrorChoice.PASS,
+    hwaccel: Annotated[
+        HwaccelChoice,
+        typer.Option(
+            case_sensitive=False,
+            help="Decode and encode on the GPU that restores: where it can; or decode there or end the job.",
+        ),
+    ] = HwaccelChoice.NONE,
     restart: Annotated[bool, typer.Option("--restart", help="Forget what an interrupted run finished.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the work folder when all is done.")] = False,
     work_dir: Annotated[
@@ -209,6 +233,8 @@ def restore(
     from streamrestore.opening import InputRequest
     from streamrestore.weights import find_weights, find_weights_for_all
 
+    if reuse_threshold and not reuse:
+        raise ConfigError("--no-reuse and --reuse-threshold contradict each other: give one of them")
     if overwrite and never_overwrite:
         raise ConfigError("-y and -n contradict each other: give one of them")
     _set_up_logging(verbose=verbose)
@@ -231,6 +257,8 @@ def restore(
         stages=parse_stages(stages),
         local_pooling=local_pooling,
         strength=strength,
+        reuse=reuse,
+        reuse_threshold=reuse_threshold,
         assessor=None if tasks else load_assessor(),
     )
     options = FileOptions(
@@ -245,6 +273,7 @@ def restore(
         stop_seconds=parse_time("--to", stop),
         deinterlace=deinterlace is not None,
         on_error="fail" if on_error is OnErrorChoice.FAIL else "pass",
+        hwaccel="none" if hwaccel is HwaccelChoice.NONE else "auto" if hwaccel is HwaccelChoice.AUTO else "cuda",
         overwrite=overwrite,
         restart=restart,
         keep=keep,
@@ -270,6 +299,7 @@ def devices(
     request: Annotated[str, typer.Option("--devices", help="auto, cpu, or GPU numbers such as 0,1.")] = "auto",
 ) -> None:
     """Show what was found to compute on, what would be used, and why."""
+    from pipelines.hardware import describe_hardware
     from streamrestore.devices import choose_devices, choose_precision, default_workers, find_devices
 
     found = find_devices()
@@ -284,6 +314,8 @@ def devices(
     typer.echo(f"devices: {choice.reason}")
     typer.echo(f"precision: {precision}, since {why}")
     typer.echo(f"workers: {default_workers(choice)}")
+    for line in describe_hardware(choice.devices[0]):
+        typer.echo(line)
 
 
 def _set_up_logging(*, verbose: bool) -> None:
@@ -292,6 +324,7 @@ def _set_up_logging(*, verbose: bool) -> None:
 
 def main() -> None:
     """Run the command line and end the process; the console script ``streamrestore``."""
+    keep_freed_memory()
     code = run_command()
     if threading.active_count() > 1:
         # Imported only where such a thread may be: it loads torch, and --help answers at once.

@@ -20,6 +20,7 @@ import math
 import queue
 import threading
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -124,9 +125,15 @@ class _Pending:
     """None where nothing is to be done."""
 
 
-def _groups(frames: Iterator[Frame], shots: Sequence[Shot], most: int) -> Iterator[tuple[Shot | None, list[Frame]]]:
-    """Frames that travel together, at most so many; where there are shots, all of the one that they come with."""
-    for shot, same in groupby(frames, lambda frame: shot_at(shots, frame.pts) if shots else None):
+def _groups(
+    frames: Iterator[Frame], shots: Sequence[Shot], cuts: Sequence[int], most: int
+) -> Iterator[tuple[Shot | None, list[Frame]]]:
+    """Frames that travel together, at most so many; of one segment, and of the one shot that they come with."""
+
+    def kind(frame: Frame) -> tuple[int, Shot | None]:
+        return bisect_right(cuts, frame.pts), shot_at(shots, frame.pts) if shots else None
+
+    for (_, shot), same in groupby(frames, kind):
         for group in _lists(same, most):
             yield shot, group
 
@@ -158,6 +165,7 @@ def build_engine(
     plan: PatchPlan,
     *,
     shots: Sequence[Shot] = (),
+    cuts: Sequence[int] = (),
     on_error: OnError = "pass",
 ) -> "FrameEngine":
     """An engine with chunks and a window that suit the frames, and the pool as it is now.
@@ -167,6 +175,7 @@ def build_engine(
         video: What all frames have in common.
         plan: How they are cut.
         shots: As of `FrameEngine`.
+        cuts: As of `FrameEngine`.
         on_error: As of `FrameEngine`.
     """
     window = plan_window(max(1, pool.state().workers), video.frame_bytes(), pool.budget_bytes)
@@ -177,6 +186,7 @@ def build_engine(
         frames_per_chunk=window.frames_per_chunk,
         window=window.chunks,
         shots=shots,
+        cuts=cuts,
         on_error=on_error,
     )
 
@@ -193,6 +203,7 @@ class FrameEngine:
         frames_per_chunk: int,
         window: int,
         shots: Sequence[Shot] = (),
+        cuts: Sequence[int] = (),
         on_error: OnError = "pass",
     ) -> None:
         """Prepare a run.
@@ -205,6 +216,8 @@ class FrameEngine:
             window: Most chunks between decoder and encoder, both included.
             shots: What is done to which frames; those of a shot that needs nothing go on as they came, without
                 the pool. Where there are none, every frame is given all that the pool's restorers do.
+            cuts: First times of segments, rising. Frames of two of them do not travel together, so that what
+                shares a chunk does not depend on which segments an earlier run finished.
             on_error: Whether frames that cannot be restored are passed on as they came, or end
                 the run. Where it happens `FAILURES_IN_A_ROW` times it is not the frames' fault,
                 and the run ends all the same.
@@ -214,6 +227,7 @@ class FrameEngine:
         self._plan = plan
         self._frames_per_chunk = frames_per_chunk
         self._shots = shots
+        self._cuts = cuts
         self._on_error = on_error
         self._failures = 0
         """Chunks in a row that could not be restored."""
@@ -283,7 +297,7 @@ class FrameEngine:
         """Decode, group and submit until the end, or until it is enough; an error takes its place in the order."""
         last: BaseException | None = None
         try:
-            groups = _groups(frames, self._shots, self._frames_per_chunk)
+            groups = _groups(frames, self._shots, self._cuts, self._frames_per_chunk)
             while True:
                 self._take_place()
                 if enough.is_set():

@@ -111,7 +111,7 @@ def evaluate_command(
         threads=CPU_THREADS if choice.kind == "cpu" else 0,
         self_ensemble=self_ensemble,
     )
-    restore = FrameRestorer(models, settings, choice.kind) if tasks else unrestored
+    restore = FrameRestorer(models, settings, choice.devices[0]) if tasks else unrestored
     of = measure or default_measure(tasks)
     _prepare_places(sets, json_file, pictures)
 

@@ -9,11 +9,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.evaluation_sets import EvaluationSet
-from streamrestore.checkpoint import Model, Task
+from streamrestore.checkpoint import Model
 from streamrestore.encoder import writing_to
 from streamrestore.evaluation import Measure, Outcome, Score, mean_score
 from streamrestore.metrics import HIGHEST_DB
 from streamrestore.restorer import RestorerSettings
+from streamrestore.tasks import Task
 
 SCHEMA = 1
 """Of the JSON document, which docs/evaluation.md describes; another number where a field means something else."""

@@ -201,7 +201,14 @@ def _restore_segments(
 ) -> Progress:
     """Restore every segment that is not done yet."""
     pending = [segment for segment in job.segments if segment.index not in done]
-    engine = build_engine(pool, job.info.video, job.patches, shots=job.shots, on_error=job.options.on_error)
+    engine = build_engine(
+        pool,
+        job.info.video,
+        job.patches,
+        shots=job.shots,
+        cuts=[segment.start_pts for segment in job.segments if segment.start_pts is not None],
+        on_error=job.options.on_error,
+    )
     with job.source, open_sink(folder, job.info, job.encoding, pending) as sink:
         frames = chain.from_iterable(
             job.source.frames(part, on_error=job.options.on_error) for part in _stretches(pending)

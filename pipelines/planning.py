@@ -7,18 +7,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from pipelines.hardware import IN_SOFTWARE, Decoding, Hwaccel, hardware_facts, plan_decoding, with_nvenc
 from pipelines.outputs import Item, check_output, default_output
 from pipelines.partial import landing_place
 from streamrestore.assessor import ShotAssessor
 from streamrestore.bare_carry import BARE, plan_bare_carry
 from streamrestore.carry import CarryPlan
 from streamrestore.carry_planning import plan_carry
-from streamrestore.checkpoint import Model, Task
+from streamrestore.checkpoint import Model
+from streamrestore.costs import flops_per_pixel, whole_pixels
 from streamrestore.devices import Device, Precision, batch_pixels
 from streamrestore.encoder import check_encoder
 from streamrestore.encoding import AUTOMATIC, Encoding, EncodingRequest, plan_encoding
 from streamrestore.errors import ConfigError, PatchSizeError, SourceError
-from streamrestore.flops import flops_per_pixel
 from streamrestore.frame import OnError
 from streamrestore.identity import FileIdentity, describe_environment, identify_file, key_of
 from streamrestore.image_output import result_bytes
@@ -33,6 +34,7 @@ from streamrestore.scan import scan_times
 from streamrestore.segments import Segment, frames_in_segment, plan_segments
 from streamrestore.shots import Shot
 from streamrestore.source import Source, Trim, plan_trim
+from streamrestore.tasks import Task
 from workers import frames_in_chunk
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,10 @@ class Network:
     stages: Stages = 3
     local_pooling: bool = False
     strength: float = 1.0
+    reuse: bool = True
+    """Whether patches that show what the frame before showed take its result; changes no byte by itself."""
+    reuse_threshold: float = 0.0
+    """By how many codes of 8 bits samples may differ and still show the same."""
     assessor: ShotAssessor | None = None
     """Tells what each shot needs of the chain; None gives every frame all of it."""
 
@@ -68,6 +74,11 @@ class Network:
         """Floating-point operations of the whole chain."""
         return sum(flops_per_pixel(model.widths, self.stages) for model in self.models)
 
+    @property
+    def whole_pixels(self) -> int:
+        """Pixels of the largest frame that is restored in one piece, where that is asked for."""
+        return min(whole_pixels(model.widths, self.device) for model in self.models)
+
     def words(self) -> str:
         """What it does to a video, for a tag in it."""
         return restoration_words(self.models, strength=self.strength, by_shot=self.assessor is not None)
@@ -81,6 +92,7 @@ class Network:
             "stages": self.stages,
             "local_pooling": self.local_pooling,
             "strength": self.strength,
+            **({"reuse_threshold": self.reuse_threshold} if self.reuse_threshold else {}),
         }
 
 
@@ -109,6 +121,7 @@ class FileOptions:
     pipe: PipeOutput | None = None
     """Standard output, where that is the output."""
     on_error: OnError = "pass"
+    hwaccel: Hwaccel = "none"
     overwrite: bool = False
     restart: bool = False
     """Forget the segments that an earlier run finished."""
@@ -126,6 +139,7 @@ class FileOptions:
             "part": [self.start_seconds, self.stop_seconds],
             "deinterlace": self.deinterlace,
             "framerate": self.input.framerate,
+            **({} if self.hwaccel == "none" else {"hwaccel": self.hwaccel}),
         }
 
 
@@ -148,6 +162,7 @@ class FileJob:
     """Whether the output is there already, with a receipt of the same request."""
     shots: tuple[Shot, ...] = ()
     """What each shot is given, once it was looked at; none where every frame is given the whole chain."""
+    decoding: Decoding = IN_SOFTWARE
 
     @property
     def info(self) -> SourceInfo:
@@ -157,7 +172,7 @@ class FileJob:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should read before work starts."""
-        return (*self.fields.notes, *self.encoding.notes, *self.carry.warnings)
+        return (*self.fields.notes, *self.decoding.notes, *self.encoding.notes, *self.carry.warnings)
 
     def facts(self) -> Mapping[str, object]:
         """All that the bytes of a segment depend on: segments of the same facts may be joined."""
@@ -174,6 +189,7 @@ class FileJob:
                 "encoding": encoding,
                 "fields": [self.fields.video.fields, self.fields.deinterlace],
                 "segments": [segment.start_pts for segment in self.segments],
+                "hardware": hardware_facts(self.decoding, self.encoding),
             },
         }
 
@@ -206,13 +222,15 @@ def prepare_file(item: Item, options: FileOptions) -> FileJob:
         )
     suffix = item.output.suffix if item.output else None
     encoding = plan_encoding(info, options.encoding, suffix, field_order=fields.flags)
+    encoding = with_nvenc(info, encoding, options.encoding, options.hwaccel, options.network.device)
     output = item.output or default_output(item.source, options.network.tasks, encoding.suffix, item.folder)
     identity = identify_file(opening)
     done = not (options.overwrite or options.restart) and _is_done(output, request_key(identity, options))
     check_output(item.source, output, overwrite=options.overwrite or done)
     check_encoder(info, encoding)
+    decoding = IN_SOFTWARE if done else plan_job_decoding(info, fields, options)
     job = FileJob(
-        source=Source(info, deinterlace=fields.deinterlace),
+        source=Source(info, deinterlace=fields.deinterlace, nvdec=decoding.nvdec),
         fields=fields,
         identity=identity,
         output=output,
@@ -223,9 +241,21 @@ def prepare_file(item: Item, options: FileOptions) -> FileJob:
         patches=plan_job_patches(info, options.network, options.patch),
         segments=(),
         done=done,
+        decoding=decoding,
     )
     log.info("%s: %s into %s", item.source, _describe_encoder(encoding), encoding.container)
     return job if done else _with_segments(job)
+
+
+def plan_job_decoding(info: SourceInfo, fields: FieldPlan, options: FileOptions) -> Decoding:
+    """What decodes a video.
+
+    Raises:
+        ConfigError: The GPU was insisted on, and does not decode it.
+        SourceError: The source cannot be read any more.
+    """
+    device, deinterlace = options.network.device, fields.deinterlace is not None
+    return plan_decoding(info, options.hwaccel, device, deinterlace=deinterlace, on_error=options.on_error)
 
 
 def plan_job_carry(info: SourceInfo, encoding: Encoding, trim: Trim, options: FileOptions) -> CarryPlan:
@@ -303,7 +333,7 @@ def plan_job_patches(info: SourceInfo, network: Network, patch: int | None) -> P
         batch_pixels=batch_pixels(network.device.kind),
         frames=frames_in_chunk(info.video.frame_bytes()) * info.video.pictures_per_frame,
         patch=patch,
-        whole=network.local_pooling and patch is None,
+        whole_pixels=network.whole_pixels if network.local_pooling and patch is None else None,
     )
 
 

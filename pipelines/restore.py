@@ -58,6 +58,8 @@ def start_pool(options: PoolOptions) -> RestorerPool:
         network.local_pooling,
         network.strength,
         threads=CPU_THREADS if choice.kind == "cpu" else 0,
+        reuse=network.reuse,
+        reuse_threshold=network.reuse_threshold,
     )
     return open_pool(
         partial(Restorer, network.models, settings),

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from streamrestore.assessor_network import CROP, FLAWS, MULTIPLE, AssessorWeights, read_assessor
-from streamrestore.checkpoint import Task
+from streamrestore.tasks import Task
 
 TASKS_IN_ORDER: tuple[Task, ...] = ("denoise", "derain", "deblur")
 """The order in which tasks are run where several are: what is left of noise and rain would be sharpened."""

@@ -29,9 +29,9 @@ from torch import Tensor
 
 from streamrestore.errors import ConfigError, ModelError
 from streamrestore.layout import check_keys, infer_widths, slope_names, some_names, unfilled_network
-from streamrestore.mprnet import SIZE_MULTIPLE, MPRNet, Widths
-
-Task = Literal["derain", "deblur", "denoise"]
+from streamrestore.mprnet import MPRNet, Widths
+from streamrestore.patches import SIZE_MULTIPLE
+from streamrestore.tasks import Task
 
 SLOPE = "shallow_feat1.1.body.1.weight"
 """The name under which the shared PReLU slope is stored: the first of its many."""
@@ -126,9 +126,11 @@ def build_network(model: Model) -> MPRNet:
 
     Owns a copy of the weights, and draws no random numbers on the way.
     """
-    network = unfilled_network(model.widths).to_empty(device="cpu")
+    network = unfilled_network(model.widths)
     slopes = dict.fromkeys(slope_names(network), model.tensors[SLOPE])
-    network.load_state_dict({**model.tensors, **slopes}, strict=True)
+    state = {name: tensor.clone() for name, tensor in {**model.tensors, **slopes}.items()}
+    # Not into memory from `to_empty`, which imports an algebra system: half a second at the start of every run.
+    network.load_state_dict(state, strict=True, assign=True)
     return network.eval().requires_grad_(False)
 
 

@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from streamrestore.checkpoint import Task
 from streamrestore.metrics import change, luma, psnr, ssim, still
 from streamrestore.pairs import Pair, Restore, Triple
+from streamrestore.tasks import Task
 
 Measure = Literal["Y", "RGB"]
 """What PSNR and SSIM are taken of: luma as `luma` gives it, or all three channels."""

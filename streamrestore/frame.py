@@ -6,15 +6,16 @@ planes of a few frames and what is needed to restore them. Times never travel.
 """
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamrestore.checkpoint import Task
 from streamrestore.patches import PatchPlan
+from streamrestore.tasks import Task
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 Planes = tuple[Plane, ...]
@@ -190,6 +191,10 @@ class Stamp:
     """Whether the frame needed no restoring, and is the source's own."""
 
 
+BatchKind: TypeAlias = tuple[tuple[int, int], int, tuple[Task, ...] | None]
+"""Size of patches, patches of a batch, and tasks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A few frames on their way to a worker, restored under one plan."""
@@ -200,6 +205,16 @@ class Chunk:
     """``[K, H, W]`` each."""
     tasks: tuple[Task, ...] | None = None
     """Which tasks of the restorer's chain are run, in the chain's order; None for all of them."""
+
+    @property
+    def batch_kind(self) -> BatchKind:
+        """Chunks whose kinds are equal may share batches, whatever the size and format of their frames."""
+        return self.plan.patch, self.plan.batch, self.tasks
+
+    @property
+    def patches(self) -> int:
+        """Patches of all its pictures."""
+        return len(self.planes[0]) * self.format.pictures_per_frame * self.plan.patches
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,5 +236,24 @@ class ChunkRestorer(Protocol):
         Raises:
             DeviceMemoryError: One patch of the plan does not fit the device.
             RestoreError: The frames could not be restored.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchRestorer(ChunkRestorer, Protocol):
+    """A restorer whose chunks may share batches, and that may work by itself once it has begun."""
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether what was begun goes on by itself, so that the next chunks should be begun before it is waited for."""
+        ...
+
+    def begin(self, chunks: Sequence[Chunk]) -> Callable[[], tuple[Restored, ...]]:
+        """Begin to restore chunks of one `Chunk.batch_kind`; what is returned waits for the results, in order.
+
+        Raises:
+            DeviceMemoryError, RestoreError: As `restore`, here or when the results are waited for, whichever
+                of the chunks is to blame.
         """
         ...

@@ -21,10 +21,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Stages = Literal[1, 2, 3]
+from streamrestore.patches import SIZE_MULTIPLE
 
-SIZE_MULTIPLE = 8
-"""Height and width must be multiples of this: two cuts in half, two levels down."""
+Stages = Literal[1, 2, 3]
 
 LOCAL_POOLING_FACTOR = 1.5
 """A local-pooling window over what the block saw in training (arXiv:2112.04491, section 4)."""
@@ -81,7 +80,7 @@ def window_mean(x: Tensor, window: tuple[int, int]) -> Tensor:
     height, width = x.shape[-2:]
     rows, columns = min(window[0], height), min(window[1], width)
     if (rows, columns) == (height, width):
-        return x.mean((-2, -1), keepdim=True)
+        return channel_means(x)
     sums = F.pad(x.float().cumsum(-1), (1, 0))
     means = (sums[..., columns:] - sums[..., :-columns]) / columns
     sums = F.pad(means.cumsum(-2), (0, 0, 1, 0))
@@ -89,6 +88,43 @@ def window_mean(x: Tensor, window: tuple[int, int]) -> Tensor:
     over_y, over_x = height - means.shape[-2], width - means.shape[-1]
     edges = (over_x // 2, over_x - over_x // 2, over_y // 2, over_y - over_y // 2)
     return F.pad(means, edges, mode="replicate").to(x.dtype)
+
+
+def channel_means(x: Tensor) -> Tensor:
+    """Mean of each channel.
+
+    Args:
+        x: ``[N, C, H, W]``, any float dtype.
+
+    Returns:
+        ``[N, C, 1, 1]`` in the dtype of ``x``.
+    """
+    if x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last) and x.shape[-1] > 1:
+        # With channels last, torch's mean is ten times as slow there as its pooling of rows.
+        return F.avg_pool2d(x, (1, x.shape[-1])).float().mean(-2, keepdim=True).to(x.dtype)
+    return x.mean((-2, -1), keepdim=True)
+
+
+def scale_and_add(features: Tensor, scale: Tensor, skip: Tensor) -> Tensor:
+    """``features * scale + skip``; where no gradient is wanted, in one kernel, or in the place of the features.
+
+    Args:
+        features: ``[N, C, H, W]``, which nobody else needs.
+        scale: ``[N, C, 1, 1]`` or ``[N, C, H, W]``.
+        skip: ``[N, C, H, W]``.
+    """
+    if torch.is_grad_enabled():
+        return features * scale + skip
+    if features.device.type == "cpu":
+        return features.mul_(scale).add_(skip)
+    return torch.addcmul(skip, features, scale)
+
+
+def _sum(fresh: Tensor, *others: Tensor) -> Tensor:
+    """The sum, in the place of the first, which nobody else needs: gradients of convolutions do not either."""
+    for other in others:
+        fresh += other
+    return fresh
 
 
 class ChannelAttention(nn.Module):
@@ -106,10 +142,10 @@ class ChannelAttention(nn.Module):
         """Local-pooling window, (height, width); None takes the mean of the whole input."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[N, C, H, W]``, each channel times its weight."""
-        mean = x.mean((-2, -1), keepdim=True) if self.window is None else window_mean(x, self.window)
+        """The weights of the channels of ``[N, C, H, W]``: ``[N, C, 1, 1]``, or with a window ``[N, C, H, W]``."""
+        mean = channel_means(x) if self.window is None else window_mean(x, self.window)
         weight: Tensor = self.conv_du(mean)
-        return x * weight
+        return weight
 
 
 class CAB(nn.Module):
@@ -122,8 +158,8 @@ class CAB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, H, W]`` to the same shape."""
-        out: Tensor = self.CA(self.body(x))
-        return out + x
+        features: Tensor = self.body(x)
+        return scale_and_add(features, self.CA(features), x)
 
 
 class Down(nn.Module):
@@ -187,13 +223,13 @@ class Encoder(nn.Module):
         """Encode ``x``; ``encoded`` and ``decoded`` are stage 1's features, for CSFF."""
         one = self.encoder_level1(x)
         if encoded is not None and decoded is not None:
-            one = one + self.csff_enc1(encoded.one) + self.csff_dec1(decoded.one)
+            one = _sum(self.csff_enc1(encoded.one), self.csff_dec1(decoded.one), one)
         two = self.encoder_level2(self.down12(one))
         if encoded is not None and decoded is not None:
-            two = two + self.csff_enc2(encoded.two) + self.csff_dec2(decoded.two)
+            two = _sum(self.csff_enc2(encoded.two), self.csff_dec2(decoded.two), two)
         three = self.encoder_level3(self.down23(two))
         if encoded is not None and decoded is not None:
-            three = three + self.csff_enc3(encoded.three) + self.csff_dec3(decoded.three)
+            three = _sum(self.csff_enc3(encoded.three), self.csff_dec3(decoded.three), three)
         return Levels(one, two, three)
 
 
@@ -219,8 +255,8 @@ class Decoder(nn.Module):
     def forward(self, encoded: Levels) -> Levels:
         """Decode an encoder's levels; the shapes stay theirs."""
         three = self.decoder_level3(encoded.three)
-        two = self.decoder_level2(self.up32(three) + self.skip_attn2(encoded.two))
-        one = self.decoder_level1(self.up21(two) + self.skip_attn1(encoded.one))
+        two = self.decoder_level2(_sum(self.up32(three), self.skip_attn2(encoded.two)))
+        one = self.decoder_level1(_sum(self.up21(two), self.skip_attn1(encoded.one)))
         return Levels(one, two, three)
 
 
@@ -241,8 +277,7 @@ class SAM(nn.Module):
     def features(self, features: Tensor, image: Tensor) -> Tensor:
         """``[N, C, H, W]`` features for the next stage, gated by its own restored image."""
         mask = torch.sigmoid(self.conv3(image.to(features.dtype)))
-        out: Tensor = self.conv1(features) * mask + features
-        return out
+        return scale_and_add(self.conv1(features), mask, features)
 
 
 class ORB(nn.Module):
@@ -255,8 +290,7 @@ class ORB(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, H, W]`` to the same shape."""
-        out: Tensor = self.body(x)
-        return out + x
+        return _sum(self.body(x), x)
 
 
 class ORSNet(nn.Module):
@@ -279,12 +313,11 @@ class ORSNet(nn.Module):
     def forward(self, x: Tensor, encoded: Levels, decoded: Levels) -> Tensor:
         """``[N, C, H, W]`` to the same shape; encoded and decoded are stage 2's features."""
         x = self.orb1(x)
-        x = x + self.conv_enc1(encoded.one) + self.conv_dec1(decoded.one)
+        x = _sum(self.conv_enc1(encoded.one), self.conv_dec1(decoded.one), x)
         x = self.orb2(x)
-        x = x + self.conv_enc2(self.up_enc1(encoded.two)) + self.conv_dec2(self.up_dec1(decoded.two))
+        x = _sum(self.conv_enc2(self.up_enc1(encoded.two)), self.conv_dec2(self.up_dec1(decoded.two)), x)
         x = self.orb3(x)
-        out: Tensor = x + self.conv_enc3(self.up_enc2(encoded.three)) + self.conv_dec3(self.up_dec2(decoded.three))
-        return out
+        return _sum(self.conv_enc3(self.up_enc2(encoded.three)), self.conv_dec3(self.up_dec2(decoded.three)), x)
 
 
 def _split_width(x: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from streamrestore.checkpoint import Model
-from streamrestore.devices import DeviceKind, batch_pixels
+from streamrestore.costs import whole_pixels
+from streamrestore.devices import Device, batch_pixels
 from streamrestore.errors import DecodeError, SourceError, UnsupportedError
 from streamrestore.frame import ChromaLocation, Chunk, Defect, Frame, Matrix, PixelFormat, Planes, VideoFormat
 from streamrestore.interlacing import detect_scan, plan_fields
@@ -68,13 +69,13 @@ def unrestored(planes: Planes, _: VideoFormat) -> Planes:
 class FrameRestorer:
     """A `Restore` by the product's own restorer, patches and all, one frame at a time. One per thread."""
 
-    def __init__(self, models: Sequence[Model], settings: RestorerSettings, kind: DeviceKind) -> None:
+    def __init__(self, models: Sequence[Model], settings: RestorerSettings, device: Device) -> None:
         """Build the networks on the device.
 
         Args:
             models: Run in this order.
             settings: How they are run.
-            kind: Of the device in the settings.
+            device: The one that the settings name.
 
         Raises:
             ModelError: Weights and network do not fit.
@@ -82,8 +83,10 @@ class FrameRestorer:
         """
         self._restorer = Restorer(models, settings)
         self._crop = min(model.crop for model in models)
-        self._whole = settings.local_pooling
-        self._batch_pixels = batch_pixels(kind)
+        self._whole_pixels = (
+            min(whole_pixels(model.widths, device) for model in models) if settings.local_pooling else None
+        )
+        self._batch_pixels = batch_pixels(device.kind)
 
     def __call__(self, planes: Planes, video: VideoFormat) -> Planes:
         """Restore one frame.
@@ -97,7 +100,7 @@ class FrameRestorer:
             crop=self._crop,
             batch_pixels=self._batch_pixels,
             frames=video.pictures_per_frame,
-            whole=self._whole,
+            whole_pixels=self._whole_pixels,
         )
         chunk = Chunk(video, plan, tuple(plane[None] for plane in planes))
         return tuple(plane[0] for plane in self._restorer.restore(chunk).planes)

@@ -15,10 +15,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from streamrestore.errors import PatchSizeError
-from streamrestore.mprnet import SIZE_MULTIPLE
 
-MARGIN = 16
-"""Pixels of context around a core; see benchmarks/seams.py for what it buys."""
+SIZE_MULTIPLE = 8
+"""Height and width of what MPRNet takes are multiples of this: two cuts in half, two levels down."""
+
+MARGIN_SHARE = 16
+"""A margin is this part of the training crop: 16 px for crops of 256 px, 8 px for 128 px. Half of it
+already hides the seams (benchmarks/seams.py); twice as much computes a third more pixels."""
 
 LARGEST_PATCH = 1.5
 """Largest default patch, in training crops: beyond it the channel means drift from training's."""
@@ -59,11 +62,30 @@ class PatchPlan:
     batch: int
     """Patches of one forward pass; the last one of a chunk is filled up."""
 
+    @property
+    def rows(self) -> tuple[Span, ...]:
+        """Vertical spans, from top to bottom."""
+        return plan_axis(self.padded[0], self.patch[0], self.margin)
+
+    @property
+    def columns(self) -> tuple[Span, ...]:
+        """Horizontal spans, from left to right."""
+        return plan_axis(self.padded[1], self.patch[1], self.margin)
+
+    @property
+    def patches(self) -> int:
+        """How many a frame is cut into."""
+        return len(self.rows) * len(self.columns)
+
+    @property
+    def computed(self) -> float:
+        """Pixels computed for each pixel of a frame, at least 1; what the last batch is filled up with aside."""
+        height, width = self.patch
+        return self.patches * height * width / (self.frame[0] * self.frame[1])
+
     def spans(self) -> tuple[tuple[Span, Span], ...]:
         """(vertical, horizontal) spans of every patch, row by row."""
-        rows = plan_axis(self.padded[0], self.patch[0], self.margin)
-        columns = plan_axis(self.padded[1], self.patch[1], self.margin)
-        return tuple((row, column) for row in rows for column in columns)
+        return tuple((row, column) for row in self.rows for column in self.columns)
 
 
 def plan_axis(length: int, patch: int, margin: int) -> tuple[Span, ...]:
@@ -102,7 +124,7 @@ def _multiple(length: int) -> int:
 
 
 def _patch_length(length: int, largest: int, smallest: int, margin: int) -> int:
-    """The smallest patch, at least ``smallest``, that needs no more patches than ``largest`` would."""
+    """The patch, from ``smallest`` to ``largest``, that computes the fewest pixels; of several the largest."""
     if length <= largest:
         return _multiple(length)
     if largest <= 2 * margin:
@@ -110,9 +132,27 @@ def _patch_length(length: int, largest: int, smallest: int, margin: int) -> int:
             f"patches of {largest} px leave no core inside margins of {margin} px: "
             f"ask for at least {_multiple(2 * margin + 1)} px"
         )
-    count = len(plan_axis(length, largest, margin))
-    needed = -(-(length - 2 * margin) // count) + 2 * margin
-    return min(largest, max(smallest, _multiple(needed)))
+    sizes = range(largest, max(smallest, 2 * margin + 1) - 1, -SIZE_MULTIPLE)
+    return min(sizes, key=lambda size: size * len(plan_axis(length, size, margin)))
+
+
+def _whole_size(frame: tuple[int, int], most_pixels: int, smallest: int, margin: int) -> tuple[int, int]:
+    """The size of the fewest equal patches of at most ``most_pixels``, or else near ``smallest`` squared."""
+    height, width = _multiple(frame[0]), _multiple(frame[1])
+    rows = columns = 1
+    while height * width > most_pixels and max(height, width) > smallest:
+        if height > width:
+            rows += 1
+            height = _part(frame[0], rows, margin)
+        else:
+            columns += 1
+            width = _part(frame[1], columns, margin)
+    return height, width
+
+
+def _part(length: int, count: int, margin: int) -> int:
+    """The smallest patch of which ``count`` cover an axis."""
+    return _multiple(-(-(length - 2 * margin) // count) + 2 * margin)
 
 
 def plan_patches(
@@ -122,8 +162,8 @@ def plan_patches(
     batch_pixels: int,
     frames: int,
     patch: int | None = None,
-    whole: bool = False,
-    margin: int = MARGIN,
+    whole_pixels: int | None = None,
+    margin: int | None = None,
 ) -> PatchPlan:
     """Decide how frames of one size are cut.
 
@@ -131,22 +171,23 @@ def plan_patches(
         frame: (height, width) of the frame, in pixels.
         crop: Side of the square crops the network was trained on, in pixels.
         batch_pixels: Most pixels of one forward pass; a patch larger than that goes alone.
-        frames: Frames of a chunk, whose patches share batches.
+        frames: Pictures of a chunk, whose patches share batches.
         patch: Side of the largest patch in pixels; None takes `LARGEST_PATCH` crops. Rounded
             up to a multiple of `SIZE_MULTIPLE`.
-        whole: One patch as large as the frame, which asks for local pooling.
-        margin: Pixels of context around a core.
+        whole_pixels: Take one patch as large as the frame, which asks for local pooling; or, where that
+            has more pixels than this, as few patches as it allows. None cuts by ``patch``.
+        margin: Pixels of context around a core; None takes a `MARGIN_SHARE` of the crop.
 
     Returns:
-        The plan. Patches are as small as their number allows, to waste the least, but not
-        smaller than the training crop unless ``patch`` or the frame is; batches likewise hold
-        as few as their number allows.
+        The plan. Patches are those that compute the fewest pixels from the training crop's size up to the
+        largest, or smaller if ``patch`` or the frame is. Batches hold as few as their number allows.
 
     Raises:
         PatchSizeError: The margins leave no core in a patch of this size.
     """
-    if whole:
-        size = (_multiple(frame[0]), _multiple(frame[1]))
+    margin = crop // MARGIN_SHARE if margin is None else margin
+    if whole_pixels is not None:
+        size = _whole_size(frame, whole_pixels, _multiple(crop), margin)
     else:
         largest = _multiple(patch if patch is not None else int(crop * LARGEST_PATCH))
         smallest = min(largest, _multiple(crop))
@@ -156,7 +197,7 @@ def plan_patches(
         )
     padded = (max(frame[0], size[0]), max(frame[1], size[1]))
     plan = PatchPlan(frame, padded, size, margin, batch=1)
-    patches = len(plan.spans()) * frames
+    patches = plan.patches * frames
     largest_batch = max(1, batch_pixels // (size[0] * size[1]))
     batches = -(-patches // largest_batch)
     return replace(plan, batch=-(-patches // batches))

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from streamrestore.assessor import Assessment, ShotAssessor
-from streamrestore.checkpoint import Task
 from streamrestore.color import to_pictures
 from streamrestore.frame import Frame, VideoFormat
+from streamrestore.passing_threads import in_passing_thread
+from streamrestore.tasks import Task
 
 LEAST_FRAMES = 8
 """Of a shot, unless the video is shorter; what flashes up for less time belongs to the shot around it."""
@@ -184,7 +185,8 @@ class _OpenShot:
         """The shot, assessed; ``stop_pts`` is when the next one begins, if there is one."""
         pictures = [picture for sample in self._samples for picture in _pictures(sample, self._video)]
         end = self._end_pts if stop_pts is None else stop_pts
-        return Shot(self._start_pts, end, self._frames, assessor.assess(pictures))
+        assessment = in_passing_thread(lambda: assessor.assess(pictures))
+        return Shot(self._start_pts, end, self._frames, assessment)
 
 
 def _extend(shot: _OpenShot | None, frame: Frame, video: VideoFormat) -> _OpenShot:

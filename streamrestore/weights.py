@@ -17,10 +17,11 @@ from typing import Literal
 import torch
 
 from streamrestore.assessor import TASKS_IN_ORDER
-from streamrestore.checkpoint import Model, Task, read_checkpoint, write_durably, write_safetensors
+from streamrestore.checkpoint import Model, read_checkpoint, write_durably, write_safetensors
 from streamrestore.devices import DeviceKind
 from streamrestore.errors import ConfigError, ModelError, OutputError
 from streamrestore.mprnet import Widths
+from streamrestore.tasks import Task
 
 Origin = Literal["shipped", "imported"]
 

@@ -12,13 +12,11 @@ import socket
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from workers.futures import SerialThread
 from workers.quiet_ray import ray
+from workers.restoring import RestoringThread
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from streamrestore.frame import Chunk, ChunkRestorer, Restored
+    from streamrestore.frame import Chunk, Restored
     from workers.contract import BuildRestorer
 
 
@@ -35,11 +33,12 @@ class RestorerActor:
     """Holds a restorer and calls it from one thread.
 
     Ray calls `restore` in several threads, so that one chunk is unpacked and another one's
-    result packed while a third computes; they take turns on the one thread that built the
-    restorer, as torch keeps settings and pools of threads for each thread it meets.
+    result packed while a third computes; the one thread that restores takes them from there.
     """
 
-    def __init__(self, build: tuple[ray.ObjectRef[BuildRestorer]], hidden_folder: str | None) -> None:
+    def __init__(
+        self, build: tuple[ray.ObjectRef[BuildRestorer]], hidden_folder: str | None, fill_seconds: float
+    ) -> None:
         """Clean the import path, then start to build the restorer.
 
         Args:
@@ -49,17 +48,20 @@ class RestorerActor:
                 import from it. Ray puts it before the installed packages, so a folder of the
                 user's that happens to be called ``workers`` or ``streamrestore`` would be
                 imported instead of ours.
+            fill_seconds: How long a batch that is not full waits for others' chunks.
         """
         sys.path[:] = [folder for folder in sys.path if folder != hidden_folder]
-        # As the command line does, for machines it has not started: read when torch is imported.
+        # As the command line does, for machines it has not started; the first is read when torch is imported.
         os.environ.setdefault("GOMP_SPINCOUNT", "30000")
+        from streamrestore.host_memory import keep_freed_memory
+
+        keep_freed_memory()
         gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
         if not gpus:
             # Ray leaves all GPUs visible to a worker that asked for none.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._info = WorkerInfo(os.getpid(), socket.gethostname(), tuple(gpus))
-        self._thread = SerialThread("restore")
-        self._restorer: Future[ChunkRestorer] = self._thread.submit(lambda: ray.get(build[0])())
+        self._thread = RestoringThread(lambda: ray.get(build[0])(), "restore", fill_seconds)
 
     def ready(self) -> WorkerInfo:
         """Wait until the restorer is built.
@@ -67,7 +69,7 @@ class RestorerActor:
         Raises:
             Exception: Whatever building it raised, in its own class.
         """
-        self._restorer.result()
+        self._thread.built.result()
         return self._info
 
     def restore(self, chunk: Chunk) -> Restored:
@@ -76,4 +78,4 @@ class RestorerActor:
         Raises:
             Exception: Whatever the restorer raised, in its own class.
         """
-        return self._thread.submit(lambda: self._restorer.result().restore(chunk)).result()
+        return self._thread.submit(chunk).result()

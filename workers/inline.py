@@ -1,12 +1,11 @@
 """A pool of one worker inside this process: a thread. Knows no Ray."""
 
 from concurrent.futures import Future, wait
-from functools import partial
 
 from streamrestore.errors import WorkerStartError
 from streamrestore.frame import Chunk, ChunkRestorer, Restored
 from workers.contract import BuildRestorer, PoolState
-from workers.futures import SerialThread
+from workers.restoring import RestoringThread
 
 INLINE_BUDGET_BYTES = 1 << 30
 """What a window and its results may hold in memory."""
@@ -18,16 +17,23 @@ GRACE_SECONDS = 2.0
 
 
 class InlinePool:
-    """Restores chunks one by one in a daemon thread; a `RestorerPool`."""
+    """Restores chunks in a daemon thread; a `RestorerPool`."""
 
-    def __init__(self, build: BuildRestorer) -> None:
+    def __init__(self, build: BuildRestorer, fill_seconds: float = 0.0) -> None:
         """Start to build the restorer, in the background.
 
         Args:
             build: Called in the thread that will use the restorer.
+            fill_seconds: How long a batch that is not full waits for others' chunks.
         """
-        self._thread = SerialThread(THREAD_NAME)
-        self._restorer: Future[ChunkRestorer] = self._thread.submit(build)
+
+        def build_or_explain() -> ChunkRestorer:
+            try:
+                return build()
+            except Exception as error:
+                raise WorkerStartError(f"the worker failed to start: {type(error).__name__}: {error}") from error
+
+        self._thread = RestoringThread(build_or_explain, THREAD_NAME, fill_seconds)
         self._closed = False
 
     @property
@@ -41,16 +47,15 @@ class InlinePool:
         Raises:
             WorkerStartError: Building failed, or took longer.
         """
-        wait([self._restorer], timeout_seconds)
-        if not self._restorer.done():
+        built = self._thread.built
+        wait([built], timeout_seconds)
+        if not built.done():
             raise WorkerStartError(
                 f"the worker was not ready after {timeout_seconds:g} s: give it more time, or look at why it hangs"
             )
-        if self._restorer.cancelled():
+        if built.cancelled():
             raise WorkerStartError("the pool was closed before its worker was ready")
-        error = self._restorer.exception()
-        if error is not None:
-            raise WorkerStartError(f"the worker failed to start: {type(error).__name__}: {error}") from error
+        built.result()
 
     def submit(self, chunk: Chunk) -> "Future[Restored]":
         """Queue a chunk; where building failed, the future raises why.
@@ -58,16 +63,14 @@ class InlinePool:
         Raises:
             RuntimeError: The pool is closed.
         """
-        return self._thread.submit(partial(self._restore, chunk))
+        return self._thread.submit(chunk)
 
     def state(self) -> PoolState:
         """What the pool is doing now."""
-        built = self._is_built()
-        running, waiting = self._thread.running, self._thread.waiting
         return PoolState(
-            workers=int(built and not self._closed),
-            busy=int(built and running),
-            queued=waiting,
+            workers=int(self._is_built() and not self._closed),
+            busy=self._thread.running,
+            queued=self._thread.waiting,
             deaths=0,
             redispatched=0,
         )
@@ -82,8 +85,5 @@ class InlinePool:
         return f"<InlinePool: {state.busy} busy, {state.queued} queued>"
 
     def _is_built(self) -> bool:
-        return self._restorer.done() and not self._restorer.cancelled() and self._restorer.exception() is None
-
-    def _restore(self, chunk: Chunk) -> Restored:
-        self.ready(0)
-        return self._restorer.result().restore(chunk)
+        built = self._thread.built
+        return built.done() and not built.cancelled() and built.exception() is None

@@ -16,6 +16,7 @@ def open_pool(
     devices: Literal["cpu"] | Sequence[int] = "cpu",
     threads: int = 1,
     address: str | None = None,
+    fill_seconds: float = 0.0,
 ) -> RestorerPool:
     """Open a pool; to be closed. Workers start in the background, see `RestorerPool.ready`.
 
@@ -27,6 +28,8 @@ def open_pool(
             A cluster that is joined gives its own GPUs, as many as are listed.
         threads: CPU cores a CPU worker is to have; ``build`` sets its own number of threads.
         address: Of a Ray cluster to join, see `workers.cluster.Cluster`.
+        fill_seconds: How long a worker whose batch is not full waits for chunks of other streams. For files
+            nothing is gained by waiting; for live streams a few milliseconds are little latency.
 
     Raises:
         ConfigError: The request makes no sense, whatever the machine.
@@ -38,7 +41,7 @@ def open_pool(
             f"without worker processes one GPU is used, but {len(devices)} were asked for: name one, or more workers"
         )
     if workers == 0:
-        return InlinePool(build)
+        return InlinePool(build, fill_seconds)
     # Not before it is needed: importing Ray takes half a second.
     from workers.cluster import Cluster, gpu_share
     from workers.pool import RayPool
@@ -47,6 +50,6 @@ def open_pool(
         # A Ray started here may hold one worker a core, though each asks for its threads: slower
         # than fewer workers, but what was asked for.
         cluster = Cluster(address=address, cpus=cpu_cores() * threads)
-        return RayPool(build, cluster=cluster, workers=workers, cpus=threads)
-    cluster = Cluster(address=address, gpus=devices)
-    return RayPool(build, cluster=cluster, workers=workers, cpus=0, gpus=gpu_share(workers, len(devices)))
+        return RayPool(build, cluster=cluster, workers=workers, cpus=threads, fill_seconds=fill_seconds)
+    cluster, share = Cluster(address=address, gpus=devices), gpu_share(workers, len(devices))
+    return RayPool(build, cluster=cluster, workers=workers, cpus=0, gpus=share, fill_seconds=fill_seconds)

@@ -21,9 +21,11 @@ from pydantic import (
 )
 from torch import Tensor, nn
 
-from streamrestore.checkpoint import Task, build_network
+from streamrestore.checkpoint import build_network
 from streamrestore.errors import ConfigError
-from streamrestore.mprnet import SIZE_MULTIPLE, MPRNet, Widths
+from streamrestore.mprnet import MPRNet, Widths
+from streamrestore.patches import SIZE_MULTIPLE
+from streamrestore.tasks import Task
 from streamrestore.training.blur import MARGIN, random_blur
 from streamrestore.training.data import CropSampler, Degradation, Example, large_enough, read_examples
 from streamrestore.training.lattices import random_lattices

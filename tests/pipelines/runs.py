@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Self
 
 import av
 import numpy as np
@@ -32,7 +33,7 @@ class Notes:
     failures: list[str] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
 
-    def __enter__(self) -> "Notes":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None: ...

@@ -23,7 +23,6 @@ from pipelines.pipe import prepare_pipe
 from pipelines.planning import FileOptions, Network, prepare_file
 from pipelines.progress import describe_finished
 from streamrestore.assessor import TASKS_IN_ORDER, Assessment
-from streamrestore.checkpoint import Task
 from streamrestore.devices import Precision
 from streamrestore.encoding import EncodingRequest
 from streamrestore.errors import ConfigError, DeviceMemoryError, OutputError, StoppedError
@@ -31,6 +30,7 @@ from streamrestore.frame import Chunk, Restored
 from streamrestore.opening import PIPE
 from streamrestore.receipt import Receipt, read_receipt, receipt_path
 from streamrestore.shots import Shot
+from streamrestore.tasks import Task
 from streamrestore.weights import write_weights
 from tests.assessors import DarkIsNoisy
 from tests.clips import INFO
@@ -130,10 +130,10 @@ def test_each_shot_gets_what_it_needs_and_clean_ones_stay_bit_for_bit(
     assert changes(source, output) == [0] * 14 + [1] * 13 + [5] * 11 + [0] * 9
     assert len(assessor.seen) == 4
     assert notes.looked == [(source, 47)]
-    # Chunks hold frames of one shot, and none of a clean one.
+    # Chunks hold frames of one shot and one segment, and none of a clean shot. Segments begin at 20, 30 and 36.
     assert [(len(chunk.planes[0]), chunk.tasks) for chunk in recording.chunks] == [
-        *[(frames, ("denoise",)) for frames in (4, 4, 4, 1)],
-        *[(frames, ("denoise", "deblur")) for frames in (4, 4, 3)],
+        *[(frames, ("denoise",)) for frames in (4, 2, 4, 3)],
+        *[(frames, ("denoise", "deblur")) for frames in (3, 4, 2, 2)],
     ]
     assert (finished.progress.frames, finished.untouched) == (47, 23)
     assert "47 frames, 23 of which needed no restoring, in " in describe_finished(finished)

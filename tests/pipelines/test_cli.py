@@ -76,6 +76,20 @@ def test_a_file_is_restored_beside_the_input(run: Run, tiny: Path, tmp_path: Pat
     assert restore(run, tiny, source, "--strength", "0.5", "-y")[0] == 0
 
 
+def test_reuse_changes_no_byte_and_its_threshold_is_another_request(run: Run, tiny: Path, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "clip.mkv", Clip(codec="ffv1", options={}))
+    outputs = [tmp_path / f"{name}.mkv" for name in ("usual", "without", "near")]
+    for output, options in zip(outputs, ([], ["--no-reuse"], ["--reuse-threshold", "255"]), strict=True):
+        code, _, err = restore(run, tiny, source, "-c:v", "ffv1", "-o", output, *options)
+        assert code == 0, err
+    usual, without, near = (output.read_bytes() for output in outputs)
+    assert usual == without
+    assert near != usual
+    receipts = [json.loads(Path(f"{output}.receipt.json").read_text()) for output in outputs]
+    assert receipts[0]["key"] == receipts[1]["key"] != receipts[2]["key"]
+    assert receipts[2]["settings"]["reuse_threshold"] == 255
+
+
 def test_ffmpeg_habits_work(run: Run, tiny: Path, tmp_path: Path) -> None:
     source = make_clip(tmp_path / "clip.mp4", Clip(pts=tuple(range(0, 40 * 1000, 1000))))
     output = tmp_path / "out" / "x.mkv"
@@ -99,6 +113,8 @@ def test_ffmpeg_habits_work(run: Run, tiny: Path, tmp_path: Path) -> None:
         (["--crf", "99"], "out of the range"),
         (["--preset", "warp"], "has no preset warp"),
         (["-y", "-n"], "contradict each other"),
+        (["--no-reuse", "--reuse-threshold", "2"], "contradict each other"),
+        (["--reuse-threshold", "-1"], "--reuse-threshold"),
         (["-e", "tune=foo"], "libx264 cannot be opened with"),
         (["--pix-fmt", "foo"], "pixel format foo cannot be written"),
         (["-c:v", "prores"], "or another --pix-fmt"),

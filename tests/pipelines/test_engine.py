@@ -297,3 +297,16 @@ def test_progress_is_reported_while_it_runs() -> None:
 def test_the_busiest_stage_is_the_bottleneck() -> None:
     assert StageLoad(0.12, 0.96, 0.41).bottleneck() == "restore"
     assert StageLoad(0.99, 0.5, 0.41).bottleneck() == "decode"
+
+
+@pytest.mark.parametrize("begin", [0, 5, 10])
+def test_what_shares_a_chunk_does_not_depend_on_where_reading_begins(begin: int) -> None:
+    """Frames of two segments never travel together, so a run that is resumed sends what the whole run sent."""
+    cuts = [100, 135, 170]
+    pool = ScriptedPool()
+    engine = FrameEngine(pool, VIDEO, PLAN, frames_per_chunk=3, window=4, cuts=cuts)
+    source = (frame for frame in frames(14) if frame.index >= begin)
+    engine.run(source, ListSink(pool), stop=threading.Event(), report=lambda _: None)
+    sent = [chunk.planes[0][:, 0, 0].tolist() for chunk in pool.chunks]
+    whole = [[0, 1, 2], [3, 4], [5, 6, 7], [8, 9], [10, 11, 12], [13]]
+    assert sent == [chunk for chunk in whole if chunk[0] >= begin]

@@ -263,7 +263,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_frames_in_flight(tmp_path: Path, 
     output = tmp_path / "out" / "out.mp4"
     hang = """
 import threading, streamrestore.restorer as module
-module.Restorer.restore = lambda *_: [print("hanging", flush=True), threading.Event().wait(60)]
+module.Restorer.begin = lambda *_: [print("hanging", flush=True), threading.Event().wait(60)]
 """
     run = driver.start(*bench.arguments(output), before=hang)
     run.await_that(lambda: "hanging" in run.said())

@@ -234,7 +234,7 @@ def test_a_failure_keeps_what_is_done(tmp_path: Path, whole: RestorerPool) -> No
         raise RestoreError("the device is on fire")
 
     notes = Notes()
-    pool = open_pool(Limited(6, fail), workers=0)
+    pool = open_pool(Limited(7, fail), workers=0)
     with pytest.raises(RestoreError, match="on fire"):
         restore(source, output, pool, replace(LOSSY, on_error="fail"), notes=notes)
     pool.close()

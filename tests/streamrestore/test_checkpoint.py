@@ -23,6 +23,7 @@ from streamrestore.checkpoint import SLOPE, Model, build_network, read_checkpoin
 from streamrestore.errors import ConfigError, ModelError
 from streamrestore.layout import check_keys, infer_widths
 from streamrestore.mprnet import MPRNet, Widths
+from streamrestore.tasks import Task
 
 WIDTHS = Widths(8, 4, 4, 1)
 """One block in stage 3: its last convolution has a name that looks like a slope's."""
@@ -408,7 +409,7 @@ def test_a_built_network_is_ready_and_owns_its_weights(model: Model) -> None:
     [(None, None, "task and training crop"), ("derain", None, "training crop"), (None, 64, "task")],
 )
 def test_unknown_task_or_crop_says_how_to_give_them(
-    file: Path, state: State, task: checkpoint.Task | None, crop: int | None, unknown: str
+    file: Path, state: State, task: Task | None, crop: int | None, unknown: str
 ) -> None:
     file.write_bytes(torch_bytes(state))
     with pytest.raises(ConfigError, match=rf"does not say its {unknown}: streamrestore weights import \S+ --task"):

@@ -100,7 +100,7 @@ def account(path: Path, frames: list[Seen]) -> int:
     """How many frames a file is said to have had, at least; more than any has where it says it was cut off."""
     with open_source(path) as source:
         words = early_end(source.info, frames[-1].pts + frames[-1].duration)
-    holes = find_holes([(frame.pts, frame.duration) for frame in frames])
+    holes = find_holes([frame.pts for frame in frames], [frame.duration for frame in frames])
     steps = sorted(frame.duration for frame in frames)
     missing = sum(round((stop - start) / max(1, steps[len(steps) // 2])) for start, stop in holes)
     return len(frames) + sum(frame.lost for frame in frames) + missing + (1_000_000 if words else 0)
@@ -241,7 +241,7 @@ def test_missing_packets_leave_a_hole(damaged: Path) -> None:
     path = remux(whole, damaged.with_suffix(".cut.ts"), lambda packets: packets[:20] + packets[24:])
     frames = read(path)
     assert len(frames) == FRAMES - 4
-    assert find_holes([(frame.pts, frame.duration) for frame in frames]) == [
+    assert find_holes([frame.pts for frame in frames], [frame.duration for frame in frames]) == [
         (frames[19].pts + 3000, frames[19].pts + 5 * 3000)
     ]
 

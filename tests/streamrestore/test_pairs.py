@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from streamrestore.devices import Precision
+from streamrestore.devices import Device, Precision
 from streamrestore.errors import DecodeError, SourceError, UnsupportedError
 from streamrestore.frame import Planes, VideoFormat
 from streamrestore.pairs import FrameRestorer, PicturePair, VideoPair, read_picture, read_video, unrestored
@@ -18,6 +18,8 @@ from tests.clips import STEADY, Clip, make_clip
 from tests.networks import tiny_model
 
 FRAMES = 3
+
+CPU = Device("cpu", 0, "a CPU", 1 << 30, bf16=False)
 
 
 def settings(*, local_pooling: bool = False) -> RestorerSettings:
@@ -39,13 +41,13 @@ def darker(planes: Planes, _: VideoFormat) -> Planes:
 
 @pytest.mark.parametrize("local_pooling", [False, True])
 def test_an_identity_network_gives_the_picture_back(local_pooling: bool) -> None:
-    restore = FrameRestorer([tiny_model(scale=0)], settings(local_pooling=local_pooling), "cpu")
+    restore = FrameRestorer([tiny_model(scale=0)], settings(local_pooling=local_pooling), CPU)
     degraded, target = picture(), picture(seed=1)
     (triple,) = PicturePair("a", lambda: (degraded, target)).triples(restore)
     assert torch.equal(triple.degraded, degraded)
     assert torch.equal(triple.restored, degraded)
     assert torch.equal(triple.target, target)
-    real = FrameRestorer([tiny_model()], settings(), "cpu")
+    real = FrameRestorer([tiny_model()], settings(), CPU)
     (triple,) = PicturePair("a", lambda: (degraded, target)).triples(real)
     assert not torch.equal(triple.restored, degraded)
 
@@ -60,7 +62,7 @@ def test_planes_of_a_picture_are_green_blue_red() -> None:
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "gbrp10le", "gray", "yuva420p"])
 def test_a_video_with_itself_is_the_same_in_every_frame(tmp_path: Path, pix_fmt: str) -> None:
     path = clip(tmp_path / "clip.mkv", pix_fmt)
-    restore = FrameRestorer([tiny_model(scale=0)], settings(), "cpu")
+    restore = FrameRestorer([tiny_model(scale=0)], settings(), CPU)
     triples = list(VideoPair("clip", path, path).triples(restore))
     assert len(triples) == FRAMES
     for triple in triples:

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamrestore.errors import PatchSizeError
-from streamrestore.mprnet import SIZE_MULTIPLE
-from streamrestore.patches import LARGEST_PATCH, MARGIN, plan_axis, plan_patches
+from streamrestore.patches import LARGEST_PATCH, MARGIN_SHARE, SIZE_MULTIPLE, plan_axis, plan_patches
 
 frames = st.tuples(st.integers(1, 2500), st.integers(1, 4200))
 crops = st.sampled_from([64, 128, 256])
@@ -45,12 +44,21 @@ def test_every_frame_size_has_a_plan(frame: tuple[int, int], crop: int, patch: i
     assert covered == plan.padded[0] * plan.padded[1]
 
 
-@given(length=st.integers(193, 5000))
-def test_smaller_patches_never_need_more_of_them(length: int) -> None:
+@given(length=st.integers(193, 5000), size=st.integers(16, 24))
+def test_no_patch_of_an_allowed_size_computes_fewer_pixels(length: int, size: int) -> None:
     plan = plan_patches((length, 192), crop=128, batch_pixels=1, frames=1)
-    at_most = len(plan_axis(length, 192, MARGIN))
-    assert len(plan.spans()) <= at_most
-    assert plan.patch[0] >= 128
+    other = SIZE_MULTIPLE * size
+    assert 128 <= plan.patch[0] <= 192
+    assert len(plan.rows) * plan.patch[0] <= other * len(plan_axis(length, other, 128 // MARGIN_SHARE))
+
+
+@pytest.mark.parametrize("crop", [128, 256])
+def test_full_hd_computes_at_most_a_fifth_more_pixels_than_it_keeps(crop: int) -> None:
+    plan = plan_patches((1080, 1920), crop=crop, batch_pixels=1, frames=4)
+    assert 1 <= plan.computed <= 1.2
+    assert crop <= min(plan.patch) <= max(plan.patch) <= LARGEST_PATCH * crop
+    assert plan_patches((1080, 1920), crop=256, batch_pixels=1, frames=4, patch=256).computed > 1.2
+    assert plan_patches((1080, 1920), crop=crop, batch_pixels=1, frames=4, whole_pixels=1 << 30).computed <= 1.02
 
 
 @given(frame=frames, pixels=st.integers(1, 1 << 22), count=st.integers(1, 4))
@@ -64,11 +72,23 @@ def test_batches_fit_their_pixels_and_waste_little(frame: tuple[int, int], pixel
 
 
 def test_a_whole_frame_is_one_patch() -> None:
-    plan = plan_patches((1080, 1921), crop=256, batch_pixels=1, frames=4, whole=True)
+    plan = plan_patches((1080, 1921), crop=256, batch_pixels=1, frames=4, whole_pixels=1 << 22)
     assert plan.patch == plan.padded == (1080, 1928)
-    assert len(plan.spans()) == 1
+    assert plan.patches == len(plan.spans()) == 1
+
+
+@given(frame=frames, pixels=st.integers(1, 1 << 23), crop=crops)
+def test_a_frame_too_large_for_memory_is_cut_as_little_as_it_must(
+    frame: tuple[int, int], pixels: int, crop: int
+) -> None:
+    plan = plan_patches(frame, crop=crop, batch_pixels=1, frames=1, whole_pixels=pixels)
+    height, width = plan.patch
+    assert height * width <= pixels or max(height, width) <= crop
+    assert (plan.patches == 1) == (height >= frame[0] and width >= frame[1])
+    if pixels >= (frame[0] + SIZE_MULTIPLE) * (frame[1] + SIZE_MULTIPLE):
+        assert plan.patches == 1
 
 
 def test_a_patch_without_core_says_what_to_ask_for() -> None:
-    with pytest.raises(PatchSizeError, match="at least 40 px"):
-        plan_patches((480, 640), crop=128, batch_pixels=1, frames=1, patch=32)
+    with pytest.raises(PatchSizeError, match="at least 24 px"):
+        plan_patches((480, 640), crop=128, batch_pixels=1, frames=1, patch=16)

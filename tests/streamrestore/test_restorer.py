@@ -1,5 +1,6 @@
 """The restorer: identity, batches, seams, memory, precision."""
 
+import weakref
 from dataclasses import replace
 from typing import cast
 
@@ -8,13 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from streamrestore.checkpoint import Model, Task
+from streamrestore.checkpoint import Model
 from streamrestore.devices import Precision
 from streamrestore.errors import DeviceMemoryError, RestoreError
 from streamrestore.frame import ChromaLocation, Chunk, Matrix, PixelFormat, Planes, VideoFormat
+from streamrestore.lanes import Lanes
 from streamrestore.mprnet import Stages
 from streamrestore.patches import PatchPlan, plan_patches
-from streamrestore.restorer import Restorer, RestorerSettings
+from streamrestore.restorer import Restorer, RestorerSettings, _Download, _Piece
+from streamrestore.tasks import Task
 from tests.networks import noise_planes, tiny_model
 
 CPU = RestorerSettings("cpu", Precision.FP32, threads=2)
@@ -192,7 +195,7 @@ class _Blur(nn.Module):
 def test_patches_of_a_local_network_merge_to_the_whole_frame() -> None:
     form = video(77, 99)
     cut = chunk(form, patch=48, frames=2)
-    whole = replace(cut, plan=plan_patches((77, 99), crop=32, batch_pixels=1, frames=2, whole=True))
+    whole = replace(cut, plan=plan_patches((77, 99), crop=32, batch_pixels=1, frames=2, whole_pixels=1 << 20))
     assert len(cut.plan.spans()) > 1
     restorer = Restorer([tiny_model()], CPU)
     restorer._networks = [_Blur()]
@@ -250,6 +253,32 @@ def test_out_of_memory_halves_the_batch_and_loses_no_frame() -> None:
     assert limit.tried[0] == 4, "another plan begins with its own batch, whatever came before"
 
 
+class _Crowded(nn.Module):
+    """Runs out of memory while the restorer keeps anything of other chunks."""
+
+    def __init__(self, restorer: Restorer) -> None:
+        super().__init__()
+        self.restorer = restorer
+        self.tried = list[int]()
+
+    def forward(self, image: Tensor, stages: int) -> tuple[Tensor, ...]:
+        self.tried.append(len(image))
+        if self.restorer._memory is not None:
+            raise torch.OutOfMemoryError("out of memory")
+        return (image + 0.1,)
+
+
+def test_what_is_kept_of_other_chunks_makes_way_before_the_batch_is_halved() -> None:
+    restorer = Restorer([tiny_model()], CPU)
+    crowded = _Crowded(restorer)
+    restorer._networks = [crowded]
+    restorer.restore(chunk(video(), batch=4))
+    for batch in (4, 1):
+        crowded.tried.clear()
+        restorer.restore(chunk(video(), batch=batch, seed=1))
+        assert set(crowded.tried) == {batch}
+
+
 def test_memory_that_runs_out_beside_the_network_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_room(*_: object, **__: object) -> Tensor:
         raise torch.OutOfMemoryError("out of memory")
@@ -294,3 +323,174 @@ def test_local_pooling_changes_nothing_within_its_windows() -> None:
 def _network(model: Model) -> nn.Module:
     restorer = Restorer([model], CPU)
     return restorer._networks[0]
+
+
+class _Counting(nn.Module):
+    """Counts the patches it is given that are not filling."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.patches = 0
+        self.batches = list[int]()
+
+    def forward(self, image: Tensor, stages: Stages) -> tuple[Tensor, ...]:
+        self.patches += int(image.flatten(1).any(1).sum())
+        self.batches.append(len(image))
+        images: tuple[Tensor, ...] = self.network(image, stages)
+        return images
+
+
+def _counted(**settings: object) -> tuple[Restorer, _Counting]:
+    restorer = Restorer([tiny_model()], replace(CPU, **settings))  # type: ignore[arg-type] # any of its fields
+    counting = _Counting(restorer._networks[0])
+    restorer._networks = [counting]
+    return restorer, counting
+
+
+def still(frames: int, *, moving: int = 0, fields: bool = False, seed: int = 0) -> Chunk:
+    """Frames of one picture, but for one corner of the last ``moving`` ones."""
+    form = video(44, pixels=PixelFormat("gray", "grey", 8))
+    given = chunk(replace(form, fields=fields), frames=frames, seed=seed, margin=4)
+    (plane,) = given.planes
+    plane[1:] = plane[0]
+    for frame in range(frames - moving, frames):
+        plane[frame, :2, :2] += np.uint8(frame)
+    return given
+
+
+@pytest.mark.parametrize("fields", [False, True])
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
+def test_what_repeats_is_not_computed_again_and_no_byte_differs(precision: Precision, fields: bool) -> None:
+    given = still(4, moving=2, fields=fields)
+    reusing, counting = _counted(precision=precision)
+    plain, all_counted = _counted(precision=precision, reuse=False)
+    assert same(reusing.restore(given).planes, plain.restore(given).planes)
+    pictures = 2 if fields else 1
+    patches = given.plan.patches * pictures
+    assert all_counted.patches == 4 * patches
+    assert counting.patches == patches + 2 * pictures, "the whole of the first frame, and one corner of the last two"
+
+
+def test_the_last_frame_of_a_chunk_serves_the_next_chunk() -> None:
+    reusing, counting = _counted()
+    plain, _ = _counted(reuse=False)
+    first, second = still(2), still(3, moving=1)
+    assert same(reusing.restore(first).planes, plain.restore(first).planes)
+    before = counting.patches
+    assert same(reusing.restore(second).planes, plain.restore(second).planes)
+    assert counting.patches - before == 1
+    other = replace(second, format=replace(second.format, full_range=True))
+    assert same(reusing.restore(other).planes, plain.restore(other).planes)
+    moved = still(2, seed=9)
+    assert same(reusing.restore(moved).planes, plain.restore(moved).planes)
+
+
+def test_a_clip_that_stands_still_costs_nothing_from_the_second_chunk_on() -> None:
+    reusing, counting = _counted()
+    wanted = reusing.restore(still(3)).planes
+    counting.patches = 0
+    assert same(reusing.restore(still(3)).planes, wanted)
+    assert counting.patches == 0
+
+
+def test_with_a_threshold_a_chunk_does_not_depend_on_the_one_before() -> None:
+    noisy = still(4)
+    noise = np.random.default_rng(3).integers(-1, 2, noisy.planes[0].shape)
+    noisy = replace(noisy, planes=((noisy.planes[0] // 2 + 60 + noise).astype(np.uint8),))
+    reusing, counting = _counted(reuse_threshold=2.4)
+    first = reusing.restore(noisy).planes
+    # Limited range is stretched: one code of luma is 1.16 of RGB, and there are two at most between two frames.
+    assert counting.patches == noisy.plan.patches
+    assert not np.array_equal(first[0][0], noisy.planes[0][0])
+    assert all(np.array_equal(frame, first[0][0]) for frame in first[0]), "all frames have the first one's result"
+    reusing.restore(still(4, seed=5))
+    assert same(reusing.restore(noisy).planes, first)
+    exact, all_counted = _counted()
+    exact.restore(noisy)
+    assert all_counted.patches == 4 * noisy.plan.patches
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
+def test_chunks_of_other_sizes_share_batches_and_no_byte_differs(precision: Precision, device: str) -> None:
+    """As streams on one worker do: patches and batches of one shape, frames of several."""
+    given = [chunk(video(45, 70), frames=1, batch=4), chunk(video(70, 45), frames=2, batch=4, seed=1)]
+    given[1] = replace(given[1], plan=replace(given[1].plan, patch=given[0].plan.patch, padded=(70, 45)))
+    assert given[0].batch_kind == given[1].batch_kind
+    restorer = Restorer([tiny_model()], replace(CPU, precision=precision, device=device, reuse=False))
+    alone = [restorer.restore(each).planes for each in given]
+    together = restorer.begin(given)()
+    assert all(same(a, b.planes) for a, b in zip(alone, together, strict=True))
+
+
+def test_chunks_that_share_batches_leave_none_half_empty() -> None:
+    given = [chunk(video(), frames=frames, batch=4, seed=frames) for frames in (1, 2)]
+    restorer, counting = _counted()
+    restorer.begin(given)()
+    assert counting.batches == [4] * -(-sum(each.patches for each in given) // 4)
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
+def test_no_byte_depends_on_reuse_or_on_how_many_chunks_are_begun_at_once(precision: Precision, device: str) -> None:
+    """Where the device works by itself, chunks are on their way at once: up, in the network, and down."""
+    given = [still(4, moving=moving, seed=seed) for seed in (0, 1) for moving in (0, 2, 3)]
+    restorer = Restorer([tiny_model()], replace(CPU, precision=precision, device=device))
+    results = [restorer.begin([each]) for each in given]
+    plain = Restorer([tiny_model()], replace(CPU, precision=precision, device=device, reuse=False))
+    for each, result in zip(given, results, strict=True):
+        (restored,) = result()
+        assert same(restored.planes, plain.restore(each).planes)
+
+
+class _Overlapping(Lanes):
+    overlap = True
+
+
+def test_what_another_lane_reads_lives_until_the_result_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream's memory that is given back is written to at once, whether others still read it or not."""
+    restorer = Restorer([tiny_model()], CPU)
+    restorer._lanes = _Overlapping(torch.device("cpu"))
+    read = list[weakref.ref[object]]()
+    finish = restorer._finish
+
+    def watched(piece: _Piece, restored: Tensor) -> _Download:
+        read.extend(map(weakref.ref, (restored, piece.patches, *piece.planes, *restorer._cutters.values())))
+        return finish(piece, restored)
+
+    monkeypatch.setattr(restorer, "_finish", watched)
+    results = restorer.begin([chunk(video())])
+    restorer._cutters.clear()
+    assert len(read) == 6
+    assert all(each() is not None for each in read)
+    results()
+    del results
+    assert all(each() is None for each in read)
+
+
+def test_one_chunk_that_is_not_finite_is_said_for_all_that_shared_its_batch() -> None:
+    model = tiny_model()
+    broken = replace(model, tensors={**model.tensors, "tail.weight": model.tensors["tail.weight"] * 1e39})
+    results = Restorer([broken], CPU).begin([chunk(video()), chunk(video(), seed=1)])
+    with pytest.raises(RestoreError, match="not finite"):
+        results()
+
+
+def test_local_pooling_gives_the_same_bytes_each_time(device: str) -> None:
+    given = chunk(video(72, 96), patch=96)
+    settings = replace(CPU, device=device, local_pooling=True)
+    results = [Restorer([tiny_model(crop=16)], settings).restore(given).planes for _ in range(3)]
+    assert same(results[0], results[1])
+    assert same(results[0], results[2])
+
+
+def test_what_memory_left_of_a_batch_is_kept_for_its_kind_alone() -> None:
+    restorer = Restorer([tiny_model()], CPU)
+    limit = _MemoryLimit(2)
+    restorer._networks = [limit]
+    one, other = chunk(video(), batch=8), chunk(video(96, 96), batch=2, seed=2)
+    for given in (one, other):
+        restorer.restore(given)
+    limit.tried.clear()
+    for given in (one, other, one):
+        restorer.restore(replace(given, planes=tuple(plane[::-1].copy() for plane in given.planes)))
+    assert set(limit.tried) == {2}

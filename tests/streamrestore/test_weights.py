@@ -15,10 +15,11 @@ import pytest
 import torch
 
 from streamrestore import weights
-from streamrestore.checkpoint import Model, Task, read_checkpoint
+from streamrestore.checkpoint import Model, read_checkpoint
 from streamrestore.devices import DeviceKind
 from streamrestore.errors import ConfigError, ModelError, OutputError
 from streamrestore.mprnet import MPRNet, Widths
+from streamrestore.tasks import Task
 from streamrestore.weights import (
     find_weights,
     find_weights_for_all,
