@@ -1,6 +1,6 @@
 """Tell a video that is complete from one that breaks off, or has holes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import av
@@ -53,29 +53,38 @@ def early_end(info: SourceInfo, end_pts: int) -> str | None:
     return f"{info.path} ends at {end:.3f} s, its header promises {promised:.3f} s: it was cut off, or is damaged"
 
 
-def find_holes(times: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def find_holes(starts: Sequence[int], durations: Sequence[int]) -> list[tuple[int, int]]:
     """Find where frames seem to be missing without a trace, as where a damaged container dropped packets.
 
     Args:
-        times: (pts, duration) of each frame, in order.
+        starts: Pts of each frame, in order.
+        durations: Of each.
 
     Returns:
         (end of the frame before, pts of the frame after) of each hole of about a frame or more. None
         where frames come at varying distances: then a wait means nothing.
     """
-    starts = [pts for pts, _ in times]
     waits = sorted(following - pts for pts, following in pairwise(starts))
     # Durations may be guesses of FFmpeg's that are wrong for the whole file.
-    for lengths in ([duration for _, duration in times], [waits[len(waits) // 2]] * len(times) if waits else []):
-        gaps = [
-            (pts + length, following, length)
-            for (pts, following), length in zip(pairwise(starts), lengths, strict=False)
-            if length > 0
-        ]
-        steady = sum(abs(following - end) * 2 < length for end, following, length in gaps)
-        if gaps and steady >= _STEADY_SHARE * len(gaps):
-            return [(end, following) for end, following, length in gaps if 4 * (following - end) >= 3 * length]
+    for lengths in (durations, [waits[len(waits) // 2]] * len(starts) if waits else []):
+        steady = [abs(following - end) * 2 < length for end, following, length in _gaps(starts, lengths)]
+        if steady and sum(steady) >= _STEADY_SHARE * len(steady):
+            return [
+                (end, following)
+                for end, following, length in _gaps(starts, lengths)
+                if 4 * (following - end) >= 3 * length
+            ]
     return []
+
+
+def _gaps(starts: Sequence[int], lengths: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """(end of a frame, pts of the next, length of the frame), for frames that have one.
+
+    Made anew each time it is wanted: for a film, these would be most of what a run holds in memory.
+    """
+    for (pts, following), length in zip(pairwise(starts), lengths, strict=False):
+        if length > 0:
+            yield pts + length, following, length
 
 
 def _stream_promise(container: InputContainer, stream: VideoStream) -> float | None:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
-from pydantic import ConfigDict, Field, JsonValue, ValidationError
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from streamrestore.encoder import writing_to
 from streamrestore.errors import SourceError
@@ -86,6 +86,9 @@ class Receipt(Part):
         return Fraction(self.source.time_base)
 
 
+_RECEIPT = TypeAdapter(Receipt)
+
+
 def json_of(facts: Mapping[str, object]) -> dict[str, JsonValue]:
     """Facts as JSON gives them back: tuples as lists, whatever has no place there as text."""
     return cast(dict[str, JsonValue], json.loads(json.dumps(facts, default=str)))
@@ -117,7 +120,7 @@ def write_receipt(path: Path, receipt: Receipt) -> None:
         DiskFullError: There is no space left.
     """
     with writing_to(path):
-        write_synced(path, receipt.model_dump_json(indent=1).encode() + b"\n")
+        write_synced(path, _RECEIPT.dump_json(receipt, indent=1), b"\n")
 
 
 def read_receipt(path: Path) -> Receipt:

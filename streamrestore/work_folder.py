@@ -182,15 +182,16 @@ class WorkFolder:
             self._root.rmdir()
 
 
-def write_synced(path: Path, content: bytes) -> None:
-    """Write a small file so that after a crash there is all of it or none.
+def write_synced(path: Path, *pieces: bytes) -> None:
+    """Write a small file, one piece after the other, so that after a crash there is all of it or none.
 
     Raises:
         OSError: It cannot be written.
     """
     part = path.with_name(f"{path.name}.part")
     try:
-        part.write_bytes(content)
+        with part.open("wb") as file:
+            file.writelines(pieces)
         sync(part)
         part.replace(path)
     except OSError:
