@@ -19,14 +19,15 @@ from PIL import Image
 from quality import Row
 from torch import Generator, Tensor
 
-from streamrestore.checkpoint import Task, read_checkpoint
-from streamrestore.devices import CPU_THREADS, Precision
-from streamrestore.flops import flops_per_pixel
+from streamrestore.checkpoint import read_checkpoint
+from streamrestore.costs import flops_per_pixel
+from streamrestore.devices import CPU_THREADS, Precision, find_devices
 from streamrestore.metrics import psnr
 from streamrestore.mprnet import Stages
 from streamrestore.pairs import FrameRestorer, PicturePair, read_video
 from streamrestore.restorer import RestorerSettings
 from streamrestore.side_by_side import side_by_side
+from streamrestore.tasks import Task
 from streamrestore.training.blur import blur_image
 from streamrestore.training.curves import plot_curves
 from streamrestore.training.noise import random_noise
@@ -148,7 +149,7 @@ def draw(entry: WeightsEntry) -> str:
     clean = demo_frame("clean.mp4")
     pair = PicturePair(entry.name, lambda: (degraded(entry.task, clean), clean))
     settings = RestorerSettings("cpu", Precision.BF16, threads=CPU_THREADS)
-    (triple,) = pair.triples(FrameRestorer([read_checkpoint(entry.path)], settings, "cpu"))
+    (triple,) = pair.triples(FrameRestorer([read_checkpoint(entry.path)], settings, find_devices()[-1]))
     picture = side_by_side([panel(each) for each in (triple.degraded, triple.restored, triple.target)])
     path = ROOT / "docs" / "images" / f"{entry.name}.jpg"
     Image.fromarray(picture.permute(1, 2, 0).numpy()).save(path, quality=92, subsampling=0)

@@ -17,11 +17,12 @@ os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 from _record import RESULTS, commit, data_folder, record
 
 from pipelines.evaluation_sets import Degrading, find_sets
-from streamrestore.checkpoint import Task, read_checkpoint
-from streamrestore.devices import CPU_THREADS, DeviceKind, Precision, choose_devices, find_devices
+from streamrestore.checkpoint import read_checkpoint
+from streamrestore.devices import CPU_THREADS, Device, Precision, choose_devices, find_devices
 from streamrestore.evaluation import default_measure, evaluate, mean_score
 from streamrestore.pairs import FrameRestorer
 from streamrestore.restorer import RestorerSettings
+from streamrestore.tasks import Task
 from streamrestore.weights import WeightsEntry, list_weights
 
 
@@ -88,9 +89,9 @@ def key_of(entry: WeightsEntry, test_set: TestSet, settings: RestorerSettings) -
     return (entry.sha256, test_set.name, *mode)
 
 
-def measure(entry: WeightsEntry, test_set: TestSet, settings: RestorerSettings, kind: DeviceKind, data: Path) -> Row:
+def measure(entry: WeightsEntry, test_set: TestSet, settings: RestorerSettings, device: Device, data: Path) -> Row:
     """Restore a set with one network in one setting."""
-    restore = FrameRestorer([read_checkpoint(entry.path)], settings, kind)
+    restore = FrameRestorer([read_checkpoint(entry.path)], settings, device)
     of = default_measure([entry.task])
     (found,) = find_sets([data / test_set.folder], test_set.degrading)
     score = mean_score([evaluate(pair, restore, of)[0].score for pair in found.pairs])
@@ -119,13 +120,14 @@ def main() -> None:
     if folder is None:
         print("skipped: no reference data; STREAMRESTORE_DATA names its folder")
         return
-    results = RESULTS / "quality.json"
+    choice = choose_devices("auto", find_devices())
+    name = "quality" if choice.kind == "cpu" else f"quality_{choice.kind}"
+    results = RESULTS / f"{name}.json"
     known = dict[tuple[object, ...], Row]()
     if results.exists() and not again:
         rows = [Row(**row) for row in json.loads(results.read_text())["results"]["rows"]]
         known = {row.key(): row for row in rows}
 
-    choice = choose_devices("auto", find_devices())
     usual = RestorerSettings(
         choice.devices[0].label(), Precision.BF16, threads=CPU_THREADS if choice.kind == "cpu" else 0
     )
@@ -150,11 +152,11 @@ def main() -> None:
     for entry, test_set, settings in plan:
         key = key_of(entry, test_set, settings)
         if key not in known:
-            known[key] = measure(entry, test_set, settings, choice.kind, folder / "eval")
+            known[key] = measure(entry, test_set, settings, choice.devices[0], folder / "eval")
             print(known[key])
             # Rows of weights that are no longer shipped are left out.
             rows = [known[key] for key in (key_of(*item) for item in plan) if key in known]
-            record("quality", {"rows": [asdict(row) for row in rows]})
+            record(name, {"rows": [asdict(row) for row in rows]})
 
 
 if __name__ == "__main__":
