@@ -15,7 +15,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import imageio_ffmpeg
+from _clips import make_clip
 from _networks import PUBLISHED, untrained
 from _record import ROOT, record
 
@@ -26,14 +26,6 @@ from streamrestore.tasks import Task
 SECONDS_OF_WORK = 12
 EXPECTED_FPS: dict[Task, int] = {"derain": 40, "deblur": 8}
 """The goals, by which the clip's length is chosen."""
-
-
-def make_clip(path: Path, frames: int) -> None:
-    """The demo scene, larger and as long as needed."""
-    scene = ["-stream_loop", "-1", "-i", str(ROOT / "demo" / "clean.mp4"), "-frames:v", str(frames), "-an"]
-    codec = ["-vf", "scale=1920:1080", "-c:v", "libx264", "-preset", "veryfast", "-crf", "20"]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *scene, *codec, str(path)]
-    subprocess.run(command, check=True)
 
 
 def restore(clip: Path, weights: Path, task: Task, workers: int) -> dict[str, object]:
@@ -75,7 +67,7 @@ def main() -> None:
             weights, clip = folder / f"{task}.safetensors", folder / f"{task}.mp4"
             model = replace(untrained(*PUBLISHED[task]), task=task, source="random", license="none")
             write_safetensors(model, weights)
-            make_clip(clip, fps * SECONDS_OF_WORK)
+            make_clip(clip, (1080, 1920), fps * SECONDS_OF_WORK)
             for workers in (0, 1):
                 rows.append(restore(clip, weights, task, workers))
                 print(rows[-1], flush=True)

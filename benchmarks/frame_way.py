@@ -6,7 +6,6 @@ defaults; in a job the rows of different threads overlap. The network's share is
 
 import os
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,10 +14,10 @@ from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
-import imageio_ffmpeg
 import numpy as np
 import torch
-from _record import ROOT, record
+from _clips import make_clip
+from _record import record
 from torch.profiler import ProfilerActivity, profile
 
 from streamrestore.checkpoint import build_network
@@ -42,12 +41,6 @@ CHUNK = 4
 REPEATS = 3
 
 
-def make_clip(path: Path) -> None:
-    scene = ["-i", str(ROOT / "demo" / "clean.mp4"), "-frames:v", str(FRAMES), "-an", "-vf", "scale=1920:1080"]
-    codec = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "20"]
-    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *scene, *codec, str(path)], check=True)
-
-
 def milliseconds(work: Callable[[], object], frames: int, repeats: int = REPEATS) -> float:
     """Of one frame, the median of some repetitions."""
     taken = []
@@ -69,7 +62,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name, torch.inference_mode():
         clip = Path(name) / "clip.mp4"
-        make_clip(clip)
+        make_clip(clip, (1080, 1920), FRAMES)
         info = probe(clip)
         video = info.video
         step("read", "demux and decode", lambda: list(read_pictures(info)), FRAMES)

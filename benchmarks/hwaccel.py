@@ -6,14 +6,13 @@ GPU has no encoder, as those for data centres have not, that is said and recorde
 """
 
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import imageio_ffmpeg
-from _record import ROOT, record
+from _clips import make_clip
+from _record import record
 
 from streamrestore.devices import find_devices
 from streamrestore.encoding import AUTOMATIC, Encoding, plan_encoding
@@ -34,14 +33,6 @@ CODECS = {
     "hevc": ("libx265", "-preset", "ultrafast", "-crf", "22", "-x265-params", "log-level=none"),
     "av1": ("libsvtav1", "-preset", "10", "-crf", "30"),
 }
-
-
-def make_clip(path: Path, codec: Sequence[str]) -> SourceInfo:
-    """The demo clip, larger and again and again."""
-    clip = ["-stream_loop", "-1", "-i", str(ROOT / "demo" / "clean.mp4"), "-frames:v", str(FRAMES), "-an"]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *clip, "-vf", "scale=1920:1080"]
-    subprocess.run([*command, "-c:v", *codec, str(path)], check=True, stderr=subprocess.DEVNULL)
-    return probe(path)
 
 
 def take_turns(software: Callable[[], int], hardware: Callable[[], int]) -> dict[str, float]:
@@ -108,7 +99,11 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        infos = [make_clip(folder / f"{codec}.mkv", options) for codec, options in CODECS.items()]
+        infos = list[SourceInfo]()
+        for codec, options in CODECS.items():
+            clip = folder / f"{codec}.mkv"
+            make_clip(clip, (1080, 1920), FRAMES, (*options, "-an"))
+            infos.append(probe(clip))
         rows = [decoding_row(info, device.index) for info in infos]
         rows.append(encoding_row(infos[0], device.name, folder))
     for row in rows:

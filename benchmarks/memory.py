@@ -8,29 +8,20 @@ the rest, and there are no weights.
 """
 
 import multiprocessing
-import subprocess
 import tempfile
 import threading
 from pathlib import Path
 
-import imageio_ffmpeg
+from _clips import make_clip
 from _processes import Memory, memory
-from _record import ROOT, record
+from _record import record
 
 MINUTES = {0: (1, 5, 20), 1: (1, 5)}
 """Of video, for each number of Ray workers; 0 is none but the process itself."""
 SIZE = (180, 320)
 RATE = 25
 SAMPLE_SECONDS = 0.1
-
-
-def make_clip(path: Path, minutes: int) -> None:
-    """The demo clip, smaller and again and again."""
-    height, width = SIZE
-    frames = str(minutes * 60 * RATE)
-    clip = ["-stream_loop", "-1", "-i", str(ROOT / "demo" / "clean.mp4"), "-r", str(RATE), "-frames:v", frames]
-    codec = ["-vf", f"scale={width}:{height}", "-c:v", "libx264", "-preset", "ultrafast", "-g", "250", "-an"]
-    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *clip, *codec, str(path)], check=True)
+ULTRAFAST = ("libx264", "-preset", "ultrafast", "-g", "250", "-an")
 
 
 def restore(clip: Path, workers: int) -> None:
@@ -79,7 +70,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         clips = {minutes: Path(folder) / f"{minutes}.mp4" for minutes in sorted({*sum(MINUTES.values(), ())})}
         for minutes, clip in clips.items():
-            make_clip(clip, minutes)
+            make_clip(clip, SIZE, minutes * 60 * RATE, ULTRAFAST, "-r", str(RATE))
         for workers, lengths in MINUTES.items():
             runs = {minutes: measure(clips[minutes], workers) for minutes in lengths}
             first = runs[lengths[0]]

@@ -16,9 +16,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import imageio_ffmpeg
+from _clips import FFMPEG, make_clip
 from _processes import cpu_seconds
-from _record import ROOT, record
+from _record import record
 
 from pipelines.engine import Progress
 from pipelines.file import restore_file
@@ -33,7 +33,7 @@ SIZES = {"720p": (1280, 720, 200), "1080p": (1920, 1080, 160)}
 """(width, height, frames)"""
 ROUNDS = 2
 PRESET, CRF = "veryfast", 20
-FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
+SOURCE = ("libx264", "-preset", "veryfast", "-crf", "18", "-c:a", "copy")
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,6 @@ class Clock(Notes):
         """Called ten times a second; looking each time would cost what is to be measured."""
         if progress.frames == self.frames:
             self.cpu_ended = cpu_seconds()
-
-
-def make_clip(path: Path, width: int, height: int, frames: int) -> None:
-    """The demo clip, larger and again and again."""
-    clip = ["-stream_loop", "-1", "-i", str(ROOT / "demo" / "clean.mp4"), "-frames:v", str(frames), "-shortest"]
-    codec = ["-vf", f"scale={width}:{height}", "-c:v", "libx264", "-preset", "veryfast", "-crf", "18", "-c:a", "copy"]
-    subprocess.run([FFMPEG, "-v", "error", "-nostdin", *clip, *codec, str(path)], check=True)
 
 
 def theirs(clip: Path, folder: Path, frames: int) -> Run:
@@ -94,7 +87,7 @@ def measure(folder: Path, name: str, pools: dict[str, RestorerPool]) -> list[dic
     """All ways for one size of frames, in turns."""
     width, height, frames = SIZES[name]
     clip = folder / f"{name}.mp4"
-    make_clip(clip, width, height, frames)
+    make_clip(clip, (height, width), frames, SOURCE, "-shortest")
     runs: dict[str, list[Run]] = {"ffmpeg": [], **{way: [] for way in pools}}
     for _ in range(ROUNDS):
         runs["ffmpeg"].append(theirs(clip, folder, frames))

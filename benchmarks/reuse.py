@@ -121,7 +121,7 @@ def main() -> None:
         print("skipped: no reference data; STREAMRESTORE_DATA names its folder")
         return
     torch.set_num_threads(CPU_THREADS)
-    rows = []
+    found = dict[str, dict[str, float]]()
     for clip in sorted((folder / "video").iterdir()):
         try:
             chunks = chunks_of(clip, FRAMES)
@@ -129,14 +129,16 @@ def main() -> None:
             continue
         if sum(len(chunk.planes[0]) for chunk in chunks) < 2:
             continue
-        row = {"clip": clip.name, "share_repeated": shares(chunks)}
-        rows.append(row)
-        print(row, flush=True)
-    most = sorted(rows, key=lambda row: -row["share_repeated"]["0"])[:TIMED_CLIPS]  # type: ignore[index]
-    compared = [compare(folder / "video" / str(row["clip"])) for row in most]
+        found[clip.name] = shares(chunks)
+        print(clip.name, found[clip.name], flush=True)
+    most = sorted(found, key=lambda name: -found[name]["0"])[:TIMED_CLIPS]
+    compared = [compare(folder / "video" / name) for name in most]
     for each in compared:
         print(each, flush=True)
-    record("reuse", {"repeats": rows, "compared": compared})
+    record(
+        "reuse",
+        {"repeats": [{"clip": name, "share_repeated": each} for name, each in found.items()], "compared": compared},
+    )
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ class Network:
     @property
     def whole_pixels(self) -> int:
         """Pixels of the largest frame that is restored in one piece, where that is asked for."""
-        return min(whole_pixels(model.widths, self.device) for model in self.models)
+        return whole_pixels((model.widths for model in self.models), self.device)
 
     def words(self) -> str:
         """What it does to a video, for a tag in it."""

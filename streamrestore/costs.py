@@ -1,6 +1,6 @@
 """How much arithmetic and memory a network takes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -67,14 +67,14 @@ def _count(widths: Widths, stages: Stages) -> int:
     return counter.operations
 
 
-def whole_pixels(widths: Widths, device: Device) -> int:
+def whole_pixels(networks: Iterable[Widths], device: Device) -> int:
     """Pixels of the largest picture that is restored in one piece, with local pooling.
 
     Args:
-        widths: Of the network.
-        device: Whose memory it must fit; that of a CPU is shared by as many workers as there are by default, however
+        networks: One after the other.
+        device: Whose memory each must fit; that of a CPU is shared by as many workers as there are by default, however
             many there are, so that a job's plan does not depend on it.
     """
     workers = default_workers(DeviceChoice((device,), ""))
-    channels = widths.n_feat + widths.scale_orsnetfeats
+    channels = max(widths.n_feat + widths.scale_orsnetfeats for widths in networks)
     return device.memory_bytes // workers // MEMORY_SHARE // (LOCAL_POOLING_BYTES * channels)

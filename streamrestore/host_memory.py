@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import platform
 from contextlib import suppress
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
@@ -24,7 +23,7 @@ def keep_freed_memory() -> None:
     peak, which is what it is bound to need again. To be called before threads are started; what the environment says
     of it stands. Does nothing where there is no glibc.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if "CS_GNU_LIBC_VERSION" not in os.confstr_names:
         return
     libc = ctypes.CDLL(None)
     with suppress(AttributeError):

@@ -83,9 +83,8 @@ class FrameRestorer:
         """
         self._restorer = Restorer(models, settings)
         self._crop = min(model.crop for model in models)
-        self._whole_pixels = (
-            min(whole_pixels(model.widths, device) for model in models) if settings.local_pooling else None
-        )
+        widths = (model.widths for model in models)
+        self._whole_pixels = whole_pixels(widths, device) if settings.local_pooling else None
         self._batch_pixels = batch_pixels(device.kind)
 
     def __call__(self, planes: Planes, video: VideoFormat) -> Planes:

@@ -8,6 +8,7 @@ bit the same, need not be restored again.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -257,8 +258,7 @@ class Restorer:
 
     def _cutter(self, plan: PatchPlan) -> PatchCutter:
         if plan not in self._cutters:
-            while len(self._cutters) >= PLANS_KEPT:
-                del self._cutters[next(iter(self._cutters))]
+            _make_room(self._cutters)
             self._cutters[plan] = PatchCutter(plan, self._device)
         return self._cutters[plan]
 
@@ -278,8 +278,7 @@ class Restorer:
         """The chain of a chunk's tasks as a function of batches like this one."""
         key = (chunk.batch_kind, len(batch))
         if key not in self._calls:
-            while len(self._calls) >= PLANS_KEPT:
-                del self._calls[next(iter(self._calls))]
+            _make_room(self._calls)
             chain = self._chain(chunk.tasks)
             self._calls[key] = self._graphs.launch_together(lambda image: self._restored(image, chain), batch)
         return self._calls[key]
@@ -308,6 +307,12 @@ class Restorer:
 
 def _kind(chunk: Chunk) -> tuple[VideoFormat, PatchPlan, tuple[Task, ...] | None]:
     return chunk.format, chunk.plan, chunk.tasks
+
+
+def _make_room(kept: dict[Any, Any]) -> None:
+    """Forget the oldest of what is kept, if one more would be too many."""
+    if len(kept) >= PLANS_KEPT:
+        del kept[next(iter(kept))]
 
 
 def _by_frame(patches: Tensor, parts: int) -> Tensor:

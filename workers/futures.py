@@ -32,21 +32,72 @@ def cancel(future: "Future[T]") -> None:
     future.set_running_or_notify_cancel()
 
 
-class SerialThread:
-    """A daemon thread that makes calls one by one, in order. Its methods are thread-safe.
+class AnsweringThread:
+    """A daemon thread that takes items from a queue and fills a future for each. Its methods are thread-safe.
 
     Unlike a `concurrent.futures.ThreadPoolExecutor` of one thread it never delays the end of
-    the process, and `stop` also cancels the call that is running.
+    the process, and `stop` also cancels what is running.
     """
 
-    def __init__(self, name: str) -> None:
-        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+    def __init__(self, name: str, *futures: "Future[Any]") -> None:
+        """Start the thread; what it uses must be there already.
+
+        Args:
+            name: Of the thread.
+            futures: That it fills without being given an item.
+        """
+        self._queue: SimpleQueue[Any] = SimpleQueue()
+        """Items, and None at the end."""
         self._lock = threading.Lock()
-        self._pending: set[Future[Any]] = set()
+        self._pending: set[Future[Any]] = set(futures)
         self._stopped = False
-        self._running = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+
+    def stop(self, grace_seconds: float = 0.0) -> None:
+        """Cancel every future; may be called twice. What is running goes on, its result is dropped.
+
+        Args:
+            grace_seconds: How long to wait for it.
+        """
+        with self._lock:
+            self._stopped = True
+            abandoned, self._pending = self._pending, set()
+            self._queue.put(None)
+        for future in abandoned:
+            cancel(future)
+        self._thread.join(grace_seconds)
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+    def _put(self, item: object, future: "Future[Any]") -> None:
+        """Queue an item that this future is for.
+
+        Raises:
+            RuntimeError: The thread was stopped.
+        """
+        with self._lock:
+            if self._stopped:
+                raise RuntimeError(f"{self._thread.name} was stopped and takes no more work")
+            self._pending.add(future)
+            self._queue.put(item)
+
+    def _is_awaited(self, future: "Future[Any]") -> bool:
+        """Whether a future is to be filled, which is asked once: `stop` has cancelled it if not."""
+        with self._lock:
+            awaited = future in self._pending
+            self._pending.discard(future)
+        return awaited
+
+
+class SerialThread(AnsweringThread):
+    """Makes calls one by one, in order."""
+
+    def __init__(self, name: str) -> None:
+        """Start the thread."""
+        self._running = False
+        super().__init__(name)
 
     @property
     def running(self) -> bool:
@@ -65,29 +116,11 @@ class SerialThread:
             RuntimeError: The thread was stopped.
         """
         future: Future[T] = Future()
-        with self._lock:
-            if self._stopped:
-                raise RuntimeError(f"{self._thread.name} was stopped and takes no more work")
-            self._pending.add(future)
-            self._calls.put(partial(self._make, call, future))
+        self._put(partial(self._make, call, future), future)
         return future
 
-    def stop(self, grace_seconds: float = 0.0) -> None:
-        """Cancel every call; may be called twice. A running call goes on, its result is dropped.
-
-        Args:
-            grace_seconds: How long to wait for the running call.
-        """
-        with self._lock:
-            self._stopped = True
-            abandoned, self._pending = self._pending, set()
-            self._calls.put(None)
-        for future in abandoned:
-            cancel(future)
-        self._thread.join(grace_seconds)
-
     def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
+        while (call := self._queue.get()) is not None:
             self._running = True
             call()
             self._running = False
@@ -101,8 +134,5 @@ class SerialThread:
                 finish = partial(settle, future, call())
             except BaseException as error:  # noqa: BLE001 - raised where the future is awaited
                 finish = partial(fail, future, error)
-        with self._lock:
-            abandoned = future not in self._pending
-            self._pending.discard(future)
-        if not abandoned:
+        if self._is_awaited(future):
             finish()

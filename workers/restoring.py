@@ -5,15 +5,14 @@ Ray ships it by value with `RestorerActor`: streamrestore is named in annotation
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import Empty
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workers.futures import cancel, fail, settle
+from workers.futures import AnsweringThread, fail, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,14 +29,12 @@ class _Job(NamedTuple):
     future: Future[Restored]
 
 
-class RestoringThread:
-    """A daemon thread that builds a restorer and restores chunks with it. Its methods are thread-safe.
+class RestoringThread(AnsweringThread):
+    """Builds a restorer and restores chunks with it.
 
     Chunks are begun in the order they came. Those that leave room in a batch are joined by chunks of the same
     kind that wait already, or that come within `fill_seconds`. Where the restorer works by itself once it has
     begun, the next chunks are begun before the results of the last ones are waited for.
-
-    As in `SerialThread`, futures stay pending until their answer is in, so that `stop` cancels them all.
     """
 
     def __init__(self, build: BuildRestorer, name: str, fill_seconds: float = 0.0) -> None:
@@ -50,17 +47,12 @@ class RestoringThread:
         """
         self._build = build
         self._fill_seconds = fill_seconds
-        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._next: _Job | None = None
         """Taken from the queue, but of another kind than those before it."""
         self._begun = 0
         self.built: Future[None] = Future()
         """Done when the restorer is there, or with what building it raised; chunks then raise the same."""
-        self._lock = threading.Lock()
-        self._pending: set[Future[Any]] = {self.built}
-        self._stopped = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        super().__init__(name, self.built)
 
     @property
     def running(self) -> int:
@@ -79,26 +71,8 @@ class RestoringThread:
             RuntimeError: The thread was stopped.
         """
         job = _Job(chunk, chunk.patches, Future())
-        with self._lock:
-            if self._stopped:
-                raise RuntimeError(f"{self._thread.name} was stopped and takes no more work")
-            self._pending.add(job.future)
-            self._queue.put(job)
+        self._put(job, job.future)
         return job.future
-
-    def stop(self, grace_seconds: float = 0.0) -> None:
-        """Cancel every chunk; may be called twice. One that runs goes on, its result is dropped.
-
-        Args:
-            grace_seconds: How long to wait for it.
-        """
-        with self._lock:
-            self._stopped = True
-            abandoned, self._pending = self._pending, set()
-            self._queue.put(None)
-        for future in abandoned:
-            cancel(future)
-        self._thread.join(grace_seconds)
 
     def _run(self) -> None:
         try:
@@ -154,11 +128,11 @@ class RestoringThread:
             Empty: None came in time.
         """
         while True:
-            job, self._next = self._next or self._queue.get(block, timeout), None
+            job: _Job | None = self._next or self._queue.get(block, timeout)
+            self._next = None
             if job is None or not job.future.cancelled():
                 return job
-            with self._lock:
-                self._pending.discard(job.future)
+            self._is_awaited(job.future)
 
     def _finish(self, restorer: ChunkRestorer, group: list[_Job], results: Results) -> None:
         try:
@@ -174,10 +148,7 @@ class RestoringThread:
 
     def _answer(self, future: Future[Any], answer: object) -> None:
         """Give a future its result or its error, unless all were cancelled."""
-        with self._lock:
-            abandoned = future not in self._pending
-            self._pending.discard(future)
-        if abandoned:
+        if not self._is_awaited(future):
             return
         if isinstance(answer, BaseException):
             fail(future, answer)

@@ -21,13 +21,13 @@ def test_a_frame_is_restored_whole_where_a_quarter_of_the_memory_holds_it() -> N
         return Device("cuda", 0, "a GPU", gib << 30, bf16=True)
 
     full_hd = 1080 * 1920
-    assert whole_pixels(DERAIN, gpu(32)) > full_hd > whole_pixels(DERAIN, gpu(24))
-    assert whole_pixels(DEBLUR, gpu(32)) < full_hd
+    assert whole_pixels([DERAIN], gpu(32)) > full_hd > whole_pixels([DERAIN], gpu(24))
+    assert whole_pixels([DEBLUR], gpu(32)) < full_hd
 
 
 def test_workers_of_a_cpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = Device("cpu", 0, "a CPU", 64 << 30, bf16=True)
     monkeypatch.setattr("streamrestore.devices.cpu_cores", lambda: 2)
-    alone = whole_pixels(DERAIN, cpu)
+    alone = whole_pixels([DERAIN], cpu)
     monkeypatch.setattr("streamrestore.devices.cpu_cores", lambda: 16)
-    assert whole_pixels(DERAIN, cpu) == alone // 8
+    assert whole_pixels([DERAIN], cpu) == alone // 8
