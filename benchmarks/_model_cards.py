@@ -23,11 +23,10 @@ from streamrestore.checkpoint import read_checkpoint
 from streamrestore.costs import flops_per_pixel
 from streamrestore.devices import CPU_THREADS, Precision, find_devices
 from streamrestore.metrics import psnr
-from streamrestore.mprnet import Stages
 from streamrestore.pairs import FrameRestorer, PicturePair, read_video
 from streamrestore.restorer import RestorerSettings
 from streamrestore.side_by_side import side_by_side
-from streamrestore.tasks import Task
+from streamrestore.tasks import Stages, Task
 from streamrestore.training.blur import blur_image
 from streamrestore.training.curves import plot_curves
 from streamrestore.training.noise import random_noise

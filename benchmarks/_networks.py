@@ -6,9 +6,10 @@ import torch
 from streamrestore.checkpoint import SLOPE, Model
 from streamrestore.devices import CPU_THREADS, Device, Precision, batch_pixels
 from streamrestore.frame import ChromaLocation, Chunk, Matrix, PixelFormat, VideoFormat
-from streamrestore.mprnet import MPRNet, Stages, Widths
+from streamrestore.mprnet import MPRNet, Widths
 from streamrestore.patches import plan_patches
 from streamrestore.restorer import RestorerSettings
+from streamrestore.tasks import Stages
 
 PUBLISHED = {
     "derain": (Widths(40, 20, 16, 8), 256),

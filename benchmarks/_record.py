@@ -10,7 +10,8 @@ from pathlib import Path
 import av
 import torch
 
-from streamrestore.devices import cpu_cores, find_devices
+from streamrestore.cpu import cpu_cores
+from streamrestore.devices import find_devices
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

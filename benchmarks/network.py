@@ -28,9 +28,10 @@ from streamrestore.checkpoint import build_network
 from streamrestore.costs import flops_per_pixel
 from streamrestore.devices import CPU_THREADS, Device, Precision, find_devices
 from streamrestore.host_memory import keep_freed_memory
-from streamrestore.mprnet import Stages, Widths
+from streamrestore.mprnet import Widths
 from streamrestore.patches import SIZE_MULTIPLE
 from streamrestore.restorer import Restorer
+from streamrestore.tasks import Stages
 
 NETWORKS = {"compact": COMPACT, **{f"published {task}": network for task, network in PUBLISHED.items()}}
 
