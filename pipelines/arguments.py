@@ -6,8 +6,7 @@ from fractions import Fraction
 from typing import get_args
 
 from streamrestore.errors import ConfigError
-from streamrestore.mprnet import Stages
-from streamrestore.tasks import Task
+from streamrestore.tasks import Stages, Task
 
 TASKS: tuple[Task, ...] = get_args(Task)
 

@@ -24,7 +24,6 @@ from streamrestore.frame import OnError
 from streamrestore.identity import FileIdentity, describe_environment, identify_file, key_of
 from streamrestore.image_output import result_bytes
 from streamrestore.interlacing import FieldPlan, detect_scan, plan_fields
-from streamrestore.mprnet import Stages
 from streamrestore.opening import UNSAID, InputRequest, find_opening
 from streamrestore.patches import PatchPlan, plan_patches
 from streamrestore.probing import SourceInfo, probe
@@ -34,7 +33,7 @@ from streamrestore.scan import scan_times
 from streamrestore.segments import Segment, frames_in_segment, plan_segments
 from streamrestore.shots import Shot
 from streamrestore.source import Source, Trim, plan_trim
-from streamrestore.tasks import Task
+from streamrestore.tasks import Stages, Task
 from workers import frames_in_chunk
 
 log = logging.getLogger(__name__)

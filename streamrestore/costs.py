@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from streamrestore.devices import Device, DeviceChoice, default_workers
-from streamrestore.mprnet import MPRNet, Stages, Widths
+from streamrestore.mprnet import MPRNet, Widths
 from streamrestore.passing_threads import in_passing_thread
+from streamrestore.tasks import Stages
 
 _SIDE = 64
 """Of the image it is counted on, in pixels: all of it grows with the area."""

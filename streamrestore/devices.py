@@ -4,11 +4,11 @@ import os
 import platform
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Literal
 
 import torch
 
+from streamrestore.cpu import cpu_cores, cpu_flags, cpu_info
 from streamrestore.errors import ConfigError
 
 DeviceKind = Literal["cuda", "mps", "cpu"]
@@ -66,22 +66,8 @@ class DeviceChoice:
         return self.devices[0].kind
 
 
-def _cpu_info(*names: str) -> str:
-    """What ``/proc/cpuinfo`` says of the first CPU under one of these names; empty off Linux."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(names)), "")
-
-
-def cpu_flags() -> frozenset[str]:
-    """What the CPU can do, such as ``avx512f``; empty off Linux."""
-    return frozenset(_cpu_info("flags", "Features").split())
-
-
 def _cpu_name() -> str:
-    return _cpu_info("model name") or platform.processor() or platform.machine()
+    return cpu_info("model name") or platform.processor() or platform.machine()
 
 
 def find_devices() -> tuple[Device, ...]:
@@ -158,13 +144,6 @@ def batch_pixels(kind: DeviceKind) -> int:
     the time.
     """
     return CPU_BATCH_PIXELS if kind == "cpu" else CUDA_BATCH_PIXELS
-
-
-def cpu_cores() -> int:
-    """Cores that this process may use."""
-    # Off Linux a process has no such mask.
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def default_workers(choice: DeviceChoice) -> int:

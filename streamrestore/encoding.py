@@ -8,7 +8,7 @@ encoder, from the most widely played to the last resort, that takes exactly this
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from streamrestore.devices import cpu_flags
+from streamrestore.cpu import cpu_flags
 from streamrestore.encoders import (
     ENCODERS,
     PRESET_KEYS,

@@ -9,7 +9,7 @@ what lies across a picture they take for its content.
 import torch
 from torch import Tensor, nn
 
-from streamrestore.mprnet import Stages
+from streamrestore.tasks import Stages
 
 
 class SelfEnsemble(nn.Module):

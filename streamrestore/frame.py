@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamrestore.patches import PatchPlan
-from streamrestore.tasks import Task
+from streamrestore.tasks import Stages, Task
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 Planes = tuple[Plane, ...]
@@ -191,8 +191,8 @@ class Stamp:
     """Whether the frame needed no restoring, and is the source's own."""
 
 
-BatchKind: TypeAlias = tuple[tuple[int, int], int, tuple[Task, ...] | None]
-"""Size of patches, patches of a batch, and tasks."""
+BatchKind: TypeAlias = tuple[tuple[int, int], int, tuple[Task, ...] | None, Stages | None]
+"""Size of patches, patches of a batch, tasks, and stages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +205,13 @@ class Chunk:
     """``[K, H, W]`` each."""
     tasks: tuple[Task, ...] | None = None
     """Which tasks of the restorer's chain are run, in the chain's order; None for all of them."""
+    stages: Stages | None = None
+    """How many stages of each network are run; None for as many as the restorer was set to."""
 
     @property
     def batch_kind(self) -> BatchKind:
         """Chunks whose kinds are equal may share batches, whatever the size and format of their frames."""
-        return self.plan.patch, self.plan.batch, self.tasks
+        return self.plan.patch, self.plan.batch, self.tasks, self.stages
 
     @property
     def patches(self) -> int:

@@ -13,7 +13,8 @@ import torch
 from av import library_versions
 
 from streamrestore import __version__
-from streamrestore.devices import Device, cpu_flags
+from streamrestore.cpu import cpu_flags
+from streamrestore.devices import Device
 from streamrestore.errors import SourceError
 from streamrestore.opening import Opening
 

@@ -15,15 +15,14 @@ the pieces of the image that its first two stages see (section 3.1).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from streamrestore.patches import SIZE_MULTIPLE
-
-Stages = Literal[1, 2, 3]
+from streamrestore.tasks import Stages
 
 LOCAL_POOLING_FACTOR = 1.5
 """A local-pooling window over what the block saw in training (arXiv:2112.04491, section 4)."""

@@ -22,10 +22,9 @@ from streamrestore.errors import DeviceMemoryError, RestoreError
 from streamrestore.frame import BatchKind, Chunk, Restored, VideoFormat
 from streamrestore.graphs import GraphMaker
 from streamrestore.lanes import Mark, open_lanes
-from streamrestore.mprnet import Stages
 from streamrestore.patches import PatchPlan
 from streamrestore.reuse import find_repeats
-from streamrestore.tasks import Task
+from streamrestore.tasks import Stages, Task
 
 PLANS_KEPT = 8
 """Plans and shapes of batches whose indices and CUDA graphs are kept: those of a few streams of one worker."""
@@ -57,7 +56,7 @@ class RestorerSettings:
 class _Memory:
     """The last frame that was restored, on the device."""
 
-    kind: tuple[VideoFormat, PatchPlan, tuple[Task, ...] | None]
+    kind: tuple[VideoFormat, PatchPlan, tuple[Task, ...] | None, Stages | None]
     """Of its chunk: only one of the same kind may take its results."""
     patches: Tensor
     """``[P, 3, h, w]``"""
@@ -279,8 +278,8 @@ class Restorer:
         key = (chunk.batch_kind, len(batch))
         if key not in self._calls:
             _make_room(self._calls)
-            chain = self._chain(chunk.tasks)
-            self._calls[key] = self._graphs.launch_together(lambda image: self._restored(image, chain), batch)
+            chain, stages = self._chain(chunk.tasks), chunk.stages or self._settings.stages
+            self._calls[key] = self._graphs.launch_together(lambda image: self._restored(image, chain, stages), batch)
         return self._calls[key]
 
     def _chain(self, tasks: Sequence[Task] | None) -> list[nn.Module]:
@@ -288,9 +287,9 @@ class Restorer:
         networks = zip(self._tasks, self._networks, strict=True)
         return [network for task, network in networks if tasks is None or task in tasks]
 
-    def _restored(self, image: Tensor, chain: Sequence[nn.Module]) -> Tensor:
+    def _restored(self, image: Tensor, chain: Sequence[nn.Module], stages: Stages) -> Tensor:
         for network in chain:
-            out = network(image, self._settings.stages)[-1]
+            out = network(image, stages)[-1]
             # The clamp would hide an overflow to infinity behind a white pixel; not a number goes through.
             image = torch.where(out.isfinite(), out, torch.nan).clamp(0, 1)
         return image
@@ -305,8 +304,8 @@ class Restorer:
         return _Download(tuple(download(plane) for plane in planes), download(residual.isfinite().all()), restored)
 
 
-def _kind(chunk: Chunk) -> tuple[VideoFormat, PatchPlan, tuple[Task, ...] | None]:
-    return chunk.format, chunk.plan, chunk.tasks
+def _kind(chunk: Chunk) -> tuple[VideoFormat, PatchPlan, tuple[Task, ...] | None, Stages | None]:
+    return chunk.format, chunk.plan, chunk.tasks, chunk.stages
 
 
 def _make_room(kept: dict[Any, Any]) -> None:

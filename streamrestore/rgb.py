@@ -4,17 +4,21 @@ Samples that fit go as they are. Others are converted by the source's own matrix
 location, in floating point, and rounded once; swscale would take BT.601 whatever the source is.
 """
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from streamrestore.color import Parity, to_rgb
 from streamrestore.encoders import kinds_taken
 from streamrestore.errors import ConfigError
 from streamrestore.formats import IDENTITY_MATRIX, ColourRange, ColourTags
 from streamrestore.frame import PixelFormat, Plane, Planes, VideoFormat
+
+if TYPE_CHECKING:
+    from streamrestore.color import Parity
 
 
 def image_pixels(encoder: str, video: VideoFormat, asked: PixelFormat | None) -> PixelFormat:
@@ -89,6 +93,11 @@ _PARITIES: tuple[Parity, Parity] = (0, 1)
 
 
 def _rgb(planes: Planes, video: VideoFormat, parity: Parity | None) -> NDArray[np.float32]:
+    # Not before it is needed: most who encode convert nothing, and torch takes a second and 200 MB.
+    import torch
+
+    from streamrestore.color import to_rgb
+
     tensors = tuple(torch.from_numpy(plane[None].copy()) for plane in planes)
     rgb: NDArray[np.float32] = to_rgb(tensors, video, parity=parity)[0].numpy()
     return rgb

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from streamrestore.devices import cpu_cores
+from streamrestore.cpu import cpu_cores
 from streamrestore.errors import ConfigError
 from workers.contract import BuildRestorer, RestorerPool
 from workers.inline import InlinePool

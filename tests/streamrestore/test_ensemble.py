@@ -11,10 +11,9 @@ from streamrestore.checkpoint import build_network
 from streamrestore.devices import Precision
 from streamrestore.ensemble import SelfEnsemble
 from streamrestore.frame import ChromaLocation, Chunk, Matrix, PixelFormat, VideoFormat
-from streamrestore.mprnet import Stages
 from streamrestore.patches import plan_patches
 from streamrestore.restorer import Restorer, RestorerSettings
-from streamrestore.tasks import Task
+from streamrestore.tasks import Stages, Task
 from tests.networks import noise_planes, tiny_model
 
 

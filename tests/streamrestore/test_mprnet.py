@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 from torch.utils.flop_counter import FlopCounterMode
 
-from streamrestore.mprnet import MPRNet, Stages, Widths, window_mean
+from streamrestore.mprnet import MPRNet, Widths, window_mean
+from streamrestore.tasks import Stages
 from tests.golden.make_mprnet import CROP, GOLDEN
 
 TOLERANCE = 1e-5

@@ -14,10 +14,9 @@ from streamrestore.devices import Precision
 from streamrestore.errors import DeviceMemoryError, RestoreError
 from streamrestore.frame import ChromaLocation, Chunk, Matrix, PixelFormat, Planes, VideoFormat
 from streamrestore.lanes import Lanes
-from streamrestore.mprnet import Stages
 from streamrestore.patches import PatchPlan, plan_patches
 from streamrestore.restorer import Restorer, RestorerSettings, _Download, _Piece
-from streamrestore.tasks import Task
+from streamrestore.tasks import Stages, Task
 from tests.networks import noise_planes, tiny_model
 
 CPU = RestorerSettings("cpu", Precision.FP32, threads=2)
