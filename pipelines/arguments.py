@@ -16,6 +16,7 @@ AUTO = "auto"
 _RATE = re.compile(r"\d{1,6}(\.\d{1,6}|/[1-9]\d{0,6})?")
 _SIZE = re.compile(r"(?P<width>[1-9]\d{0,4})x(?P<height>[1-9]\d{0,4})")
 _PIPE_ALIASES = {"y4m": "yuv4mpegpipe", "raw": "rawvideo", "mkv": "matroska", "ts": "mpegts"}
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>[smhd])")
 _CLOCK = re.compile(r"(?:(?:(?P<hours>\d+):)?(?P<minutes>\d+):)?(?P<seconds>\d+(?:\.\d+)?|\.\d+)")
 
 
@@ -77,6 +78,23 @@ def parse_time(option: str, text: str | None) -> float | None:
     if match is None:
         raise ConfigError(f"{option} {text!r} is no time: give seconds, or HH:MM:SS.mmm")
     return int(match["hours"] or 0) * 3600 + int(match["minutes"] or 0) * 60 + float(match["seconds"])
+
+
+def parse_duration(option: str, text: str | None) -> float | None:
+    """``90``, ``90s``, ``10m``, ``2h`` or ``HH:MM:SS`` to seconds.
+
+    Raises:
+        ConfigError: It is no duration.
+    """
+    if text is None:
+        return None
+    match = _DURATION.fullmatch(text.strip())
+    if match is not None:
+        return float(match["number"]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match["unit"]]
+    try:
+        return parse_time(option, text)
+    except ConfigError:
+        raise ConfigError(f"{option} {text!r} is no duration: give 90, 90s, 10m, 2h or HH:MM:SS") from None
 
 
 def parse_rate(text: str | None) -> Fraction | None:

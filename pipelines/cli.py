@@ -23,6 +23,7 @@ from rich.table import Table
 
 from pipelines.evaluate_cli import evaluate_command
 from pipelines.exit_codes import ExitCode, exit_code
+from pipelines.live.cli import live_command
 from pipelines.train_cli import train_command
 from pipelines.verify_cli import verify_command
 from pipelines.weights_cli import weights_app
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.add_typer(weights_app, name="weights")
 app.command("evaluate")(evaluate_command)
+app.command("live")(live_command)
 app.command("train")(train_command)
 app.command("verify")(verify_command)
 

@@ -315,22 +315,24 @@ def _with_segments(job: FileJob) -> FileJob:
     return replace(job, segments=segments)
 
 
-def plan_job_patches(info: SourceInfo, network: Network, patch: int | None) -> PatchPlan:
+def plan_job_patches(info: SourceInfo, network: Network, patch: int | None, frames: int | None = None) -> PatchPlan:
     """How the frames of a video are cut for a network.
 
     Args:
         info: The video, with its fields decided.
         network: What restores them.
         patch: Side of the largest patch in pixels; None decides.
+        frames: That come at a time; None for as many as files are restored in.
 
     Raises:
         PatchSizeError: No patches of that size cover them.
     """
+    frames = frames_in_chunk(info.video.frame_bytes()) if frames is None else frames
     return plan_patches(
         info.video.picture.upright_size,
         crop=network.crop,
         batch_pixels=batch_pixels(network.device.kind),
-        frames=frames_in_chunk(info.video.frame_bytes()) * info.video.pictures_per_frame,
+        frames=frames * info.video.pictures_per_frame,
         patch=patch,
         whole_pixels=network.whole_pixels if network.local_pooling and patch is None else None,
     )

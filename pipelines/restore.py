@@ -22,7 +22,7 @@ from streamrestore.errors import ConfigError, StoppedError, StreamRestoreError, 
 from streamrestore.opening import PIPE, find_opening
 from streamrestore.receipt import receipt_path
 from streamrestore.restorer import Restorer, RestorerSettings
-from workers import RestorerPool, open_pool
+from workers import Patience, RestorerPool, open_pool
 
 START_SECONDS = 300.0
 """How long workers may take to start: Ray, torch and the weights on a busy machine."""
@@ -38,6 +38,10 @@ class PoolOptions:
     """Processes; 0 for none but this one, None for what suits the devices."""
     address: str | None = None
     """Of a Ray cluster to join."""
+    fill_seconds: float = 0.0
+    """How long a batch that is not full waits for frames of other streams."""
+    patience: Patience | None = None
+    """How long frames and workers may take; None for as long as files can wait."""
 
 
 def start_pool(options: PoolOptions) -> RestorerPool:
@@ -67,6 +71,8 @@ def start_pool(options: PoolOptions) -> RestorerPool:
         devices=[each.index for each in choice.devices] if choice.kind == "cuda" else "cpu",
         threads=CPU_THREADS,
         address=options.address,
+        fill_seconds=options.fill_seconds,
+        patience=options.patience,
     )
 
 

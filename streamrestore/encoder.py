@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 from av.codec.context import Flags
 from av.container import OutputContainer
-from av.video.frame import VideoFrame
+from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
@@ -94,12 +94,13 @@ class FrameEncoder:
         self._reformatter = VideoReformatter()
         self._marker = None if encoding.field_order is None else FieldMarker(encoding.field_order)
 
-    def encode(self, pts: int, planes: Planes) -> "list[av.Packet[VideoStream]]":
+    def encode(self, pts: int, planes: Planes, *, key: bool = False) -> "list[av.Packet[VideoStream]]":
         """Encode one frame.
 
         Args:
             pts: In the source's time base, larger than the one before.
             planes: Of the source's format; may be read-only.
+            key: Whether it must be a key frame; else the encoder decides.
 
         Returns:
             What the encoder gives back now: packets in decoding order.
@@ -109,6 +110,8 @@ class FrameEncoder:
         """
         frame = self._picture(planes)
         frame.pts, frame.time_base = pts, self._info.time_base
+        if key:
+            frame.pict_type = PictureType.I
         return self._stream.encode(frame if self._marker is None else self._marker.mark(frame))
 
     def flush(self) -> "list[av.Packet[VideoStream]]":

@@ -196,14 +196,14 @@ def probe(source: Path | Opening, stream_index: int | None = None) -> SourceInfo
     opening = source if isinstance(source, Opening) else Opening(source)
     path = opening.path
     with open_container(opening) as container:
-        stream = _choose_video(container, path, stream_index)
+        stream = choose_video(container, path, stream_index)
         try:
             first = _first_picture(container, stream)
         except AV_ERRORS as error:
             raise DecodeError(f"{path}: the first frame cannot be decoded: {reason(error)}") from error
         if first is None:
             raise DecodeError(f"{path}: no frame could be decoded")
-        return _describe(opening, container, stream, first)
+        return describe(opening, container, stream, first)
 
 
 def _first_picture(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
@@ -276,7 +276,17 @@ def reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def _choose_video(container: InputContainer, path: Path, stream_index: int | None) -> VideoStream:
+def choose_video(container: InputContainer, path: Path, stream_index: int | None = None) -> VideoStream:
+    """The video stream that is meant.
+
+    Args:
+        container: Open; its other streams are discarded.
+        path: What it is called.
+        stream_index: Of the stream that is meant; None takes the one that players would show.
+
+    Raises:
+        UnsupportedError: There is none, or none that can be decoded.
+    """
     videos = [stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition]
     if not videos or container.format.name in _TEXT_ART:
         kinds = sorted({stream.type for stream in container.streams}) if container.format.name not in _TEXT_ART else []
@@ -297,7 +307,18 @@ def use_only(container: InputContainer, streams: Collection[Stream]) -> None:
         stream.discard = Discard.default if stream in streams else Discard.all
 
 
-def _describe(opening: Opening, container: InputContainer, stream: VideoStream, first: VideoFrame) -> SourceInfo:
+def describe(opening: Opening, container: InputContainer, stream: VideoStream, first: VideoFrame) -> SourceInfo:
+    """What a video is, from its container's headers and its first picture.
+
+    Args:
+        opening: How the container was opened.
+        container: Open.
+        stream: Of it, the one that is restored.
+        first: Its first picture.
+
+    Raises:
+        UnsupportedError: It cannot be restored without loss.
+    """
     if not stream.time_base:
         raise UnsupportedError(f"{opening}: the video stream has no time base")
     tags = ColourTags(first.color_range, first.colorspace, first.color_primaries, first.color_trc)

@@ -2,6 +2,16 @@
 
 from workers.contract import BuildRestorer, PoolState, RestorerPool
 from workers.opening import open_pool
+from workers.scheduling import Patience
 from workers.window import Window, frames_in_chunk, plan_window
 
-__all__ = ["BuildRestorer", "PoolState", "RestorerPool", "Window", "frames_in_chunk", "open_pool", "plan_window"]
+__all__ = [
+    "BuildRestorer",
+    "Patience",
+    "PoolState",
+    "RestorerPool",
+    "Window",
+    "frames_in_chunk",
+    "open_pool",
+    "plan_window",
+]

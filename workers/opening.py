@@ -7,6 +7,7 @@ from streamrestore.cpu import cpu_cores
 from streamrestore.errors import ConfigError
 from workers.contract import BuildRestorer, RestorerPool
 from workers.inline import InlinePool
+from workers.scheduling import Patience
 
 
 def open_pool(
@@ -17,6 +18,7 @@ def open_pool(
     threads: int = 1,
     address: str | None = None,
     fill_seconds: float = 0.0,
+    patience: Patience | None = None,
 ) -> RestorerPool:
     """Open a pool; to be closed. Workers start in the background, see `RestorerPool.ready`.
 
@@ -30,6 +32,7 @@ def open_pool(
         address: Of a Ray cluster to join, see `workers.cluster.Cluster`.
         fill_seconds: How long a worker whose batch is not full waits for chunks of other streams. For files
             nothing is gained by waiting; for live streams a few milliseconds are little latency.
+        patience: How long chunks and worker processes may take; by default, as long as files can wait.
 
     Raises:
         ConfigError: The request makes no sense, whatever the machine.
@@ -50,6 +53,10 @@ def open_pool(
         # A Ray started here may hold one worker a core, though each asks for its threads: slower
         # than fewer workers, but what was asked for.
         cluster = Cluster(address=address, cpus=cpu_cores() * threads)
-        return RayPool(build, cluster=cluster, workers=workers, cpus=threads, fill_seconds=fill_seconds)
+        return RayPool(
+            build, cluster=cluster, workers=workers, cpus=threads, patience=patience, fill_seconds=fill_seconds
+        )
     cluster, share = Cluster(address=address, gpus=devices), gpu_share(workers, len(devices))
-    return RayPool(build, cluster=cluster, workers=workers, cpus=0, gpus=share, fill_seconds=fill_seconds)
+    return RayPool(
+        build, cluster=cluster, workers=workers, cpus=0, gpus=share, patience=patience, fill_seconds=fill_seconds
+    )

@@ -94,6 +94,18 @@ def test_a_chunk_may_ask_for_some_tasks_of_the_chain() -> None:
     assert same(together.restore(replace(given, tasks=())).planes, given.planes)
 
 
+def test_a_chunk_may_ask_for_fewer_stages_and_none_is_taken_for_another() -> None:
+    still = chunk(video(), frames=1)
+    asked: tuple[Stages, ...] = (3, 1, 2, 1, 3)
+    restorer = Restorer([tiny_model()], CPU)
+    found = [restorer.restore(replace(still, stages=stages)).planes for stages in asked]
+    for stages, planes in zip(asked, found, strict=True):
+        alone = Restorer([tiny_model()], replace(CPU, stages=stages))
+        assert same(planes, alone.restore(still).planes), "what a still picture gave with other stages is no repeat"
+    assert not same(found[0], found[1])
+    assert replace(still, stages=1).batch_kind != replace(still, stages=3).batch_kind
+
+
 @pytest.mark.parametrize("stages", [1, 2, 3])
 def test_a_patch_as_large_as_the_frame_is_the_network_itself(stages: Stages) -> None:
     model = tiny_model()

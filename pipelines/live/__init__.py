@@ -1,0 +1,1 @@
+"""Restore live streams: cameras in, restored streams out, for weeks."""

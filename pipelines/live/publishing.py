@@ -1,0 +1,304 @@
+"""The publishing end of one output: a process that holds the connection, and when it is replaced."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+from streamrestore.encoding import EncodingRequest
+from streamrestore.frame import Planes
+from streamrestore.live.addresses import Address
+from streamrestore.live.backoff import Backoff
+from streamrestore.live.encoding import Target, live_info, plan_live_encoding, plan_target
+from streamrestore.live.report import OutputReport
+from streamrestore.live.states import Cause, PublisherState
+from streamrestore.probing import SourceInfo
+from workers.live.child import Child, Nursery
+from workers.live.messages import Closed, Finish, Lost, Play, Publish, Repeat, Show, Taken, Up
+from workers.live.ring import FrameRing
+
+START_SECONDS = 5.0
+"""What an output may take to accept the stream."""
+
+HUNG_SECONDS = 1.5
+"""What one frame may take to be encoded and written: longer, and the process is replaced."""
+
+RING_SLOTS = 4
+"""Frames on their way to the publisher; a full ring loses the newest, and says so."""
+
+_MOST_OUTSTANDING = 200
+"""Messages that a publisher has not answered for: the pipe to it must never fill."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputChanged:
+    """The output came to another state."""
+
+    before: PublisherState
+    after: PublisherState
+    cause: Cause | None = None
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A fresh frame went out."""
+
+    seconds: float
+    """What encoding and writing took."""
+
+
+_Kind = Literal["fresh", "held", "sound"]
+
+
+class PublisherLink:
+    """Keeps one output open for as long as it is wanted. For one thread; never blocks.
+
+    ``now`` is always seconds on the system's monotonic clock.
+    """
+
+    def __init__(self, address: Address, request: EncodingRequest, nursery: Nursery) -> None:
+        """Wait for the first frame, which says what is to be published.
+
+        Raises:
+            ConfigError: Nothing is known of such an address.
+        """
+        self.address = address
+        self._target = plan_target(address)
+        self._request = request
+        self._nursery = nursery
+        self._backoff = Backoff()
+        self._child: Child | None = None
+        self._ring: FrameRing | None = None
+        self._info: SourceInfo | None = None
+        self._sound: bytes | None = None
+        self._outstanding: deque[tuple[_Kind, float]] = deque()
+        self._retry_at = self._began = 0.0
+        self._attempts = 0
+        self._key = True
+        self._went_out: float | None = None
+        self.state = PublisherState.WAITING
+        self._published = self._held = self._respawns = 0
+        self._dropped: dict[str, int] = {}
+        self._reconnects: dict[Cause, int] = {}
+
+    @property
+    def connection(self) -> "Connection[Any, Any] | None":
+        """To be waited for."""
+        return None if self._child is None else self._child.connection
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that publishes."""
+        return None if self._child is None else self._child.pid
+
+    def report(self, now: float) -> OutputReport:
+        """What is known of it now."""
+        return OutputReport(
+            name=str(self.address),
+            state=self.state,
+            published=self._published,
+            held=self._held,
+            dropped=dict(self._dropped),
+            in_flight=sum(kind == "fresh" for kind, _ in self._outstanding),
+            reconnects=dict(self._reconnects),
+            respawns=self._respawns,
+            age_seconds=None if self._went_out is None else now - self._went_out,
+            pid=self.pid,
+        )
+
+    def show(self, planes: Planes, info: SourceInfo, pts: int, now: float) -> Iterator[OutputChanged]:
+        """Publish a fresh frame; where that cannot be done now, it is counted as dropped."""
+        if self._info is None:
+            self._info = live_info(info)
+            yield from self._start(now)
+        if self.state is not PublisherState.PUBLISHING or self._child is None:
+            self._drop("unavailable")
+            return
+        if self._ring is None or info.video.frame_bytes() > self._ring.slot_bytes:
+            self._share_ring(info.video.frame_bytes())
+        assert self._ring is not None
+        slot = self._ring.free_slot()
+        if slot is None:
+            self._drop("full")
+            return
+        self._ring.fill(slot, planes)
+        other = None if info.video == self._info.video else info.video
+        self._tell(Show(slot, pts, other, self._key), "fresh", now)
+        self._key = False
+
+    def repeat(self, pts: int, now: float, *, card: bool) -> None:
+        """Publish the last frame once more."""
+        if self.state is PublisherState.PUBLISHING and not self._key and len(self._outstanding) < RING_SLOTS:
+            self._tell(Repeat(pts, card), "held", now)
+
+    def play(self, data: bytes, pts: int, duration: int, now: float) -> None:
+        """Publish a packet of sound."""
+        if self.state is PublisherState.PUBLISHING and len(self._outstanding) < _MOST_OUTSTANDING:
+            self._tell(Play(data, pts, duration), "sound", now)
+
+    def hear(self, sound: bytes | None, now: float) -> Iterator[OutputChanged]:
+        """The source's sound is like this from now on: where it is another, the output begins anew."""
+        if sound == self._sound:
+            return
+        self._sound = sound
+        if self._child is not None:
+            self._drop_child()
+            yield from self._start(now)
+
+    def receive(self, now: float) -> Iterator[OutputChanged | Encoded]:
+        """Take what the process has said."""
+        if self._child is None:
+            return
+        child = self._child
+        try:
+            for message in child.receive():
+                yield from self._take(message, now)
+                if self._child is not child:
+                    return
+        except EOFError:
+            self._respawns += 1
+            yield from self._lose(now, Cause.DIED, "the process that published died", replace=True)
+
+    def tick(self, now: float) -> Iterator[OutputChanged]:
+        """Do what time alone asks for."""
+        if (due := self.due()) is None or now < due:
+            return
+        if self.state is PublisherState.BACKOFF:
+            yield from self._start(now)
+            return
+        self._respawns += 1
+        words = "it did not accept the stream" if self.state is PublisherState.STARTING else "it takes nothing any more"
+        yield from self._lose(now, Cause.HUNG, words, replace=True)
+
+    def due(self) -> float | None:
+        """When time alone asks for something, at the earliest."""
+        match self.state:
+            case PublisherState.BACKOFF:
+                return self._retry_at
+            case PublisherState.STARTING:
+                return self._began + START_SECONDS
+            case PublisherState.PUBLISHING if self._outstanding:
+                return self._outstanding[0][1] + HUNG_SECONDS
+            case _:
+                return None
+
+    def finish(self, now: float) -> Iterator[OutputChanged]:
+        """Have the end written; `closed` says when it is, and `close` ends the wait."""
+        if self.state is PublisherState.PUBLISHING and self._child is not None:
+            self._child.send(Finish())
+        else:
+            self._drop_child()
+        if self.state is not PublisherState.STOPPED:
+            yield self._change(PublisherState.STOPPED)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is left to be written."""
+        return self._child is None
+
+    def close(self) -> None:
+        """Kill the process; may be called twice."""
+        self._drop_child()
+
+    def _take(self, message: object, now: float) -> Iterator[OutputChanged | Encoded]:
+        match message:
+            case Up():
+                self._key = True
+                yield self._change(PublisherState.PUBLISHING, words="; ".join(message.notes))
+            case Taken() if self._outstanding:
+                kind, _ = self._outstanding.popleft()
+                if kind == "fresh":
+                    self._published += 1
+                    yield Encoded(message.seconds)
+                elif kind == "held":
+                    self._held += 1
+                if kind != "sound":
+                    self._went_out = now
+                    self._backoff.up(now)
+            case Closed():
+                self._drop_child()
+            case Lost() if self.state is PublisherState.STOPPED:
+                self._drop_child()
+            case Lost():
+                yield from self._lose(now, message.cause, message.words, replace=False)
+            case _:
+                pass
+
+    def _start(self, now: float) -> Iterator[OutputChanged]:
+        assert self._info is not None
+        if self._child is None:
+            self._child = self._nursery.take()
+        target = self._fresh_target()
+        self._began = now
+        self._attempts += 1
+        encoding = plan_live_encoding(self._info, self._request, target.muxer)
+        request = Publish(target.url, str(self.address), target.options, self._info, encoding, self._sound)
+        if not self._child.send(request):
+            self._respawns += 1
+            yield from self._lose(now, Cause.DIED, "the process that was to publish died", replace=True)
+            return
+        self._share_ring(self._info.video.frame_bytes())
+        yield self._change(PublisherState.STARTING)
+
+    def _fresh_target(self) -> Target:
+        """What is opened: a file that was written to already is left as it is."""
+        target = self._target
+        if target.file is None or self._attempts == 0:
+            return target
+        path = numbered(target.file)
+        return replace(target, url=f"file:{path}")
+
+    def _share_ring(self, slot_bytes: int) -> None:
+        if self._ring is not None:
+            self._ring.close()
+        self._ring = FrameRing.create(RING_SLOTS, slot_bytes)
+        if self._child is not None:
+            self._child.give(self._ring)
+
+    def _tell(self, message: object, kind: _Kind, now: float) -> None:
+        assert self._child is not None
+        if self._child.send(message):
+            self._outstanding.append((kind, now))
+        elif kind == "fresh":
+            self._drop("lost")
+
+    def _drop(self, reason: str) -> None:
+        self._dropped[reason] = self._dropped.get(reason, 0) + 1
+
+    def _lose(self, now: float, cause: Cause, words: str, *, replace: bool) -> Iterator[OutputChanged]:
+        self._reconnects[cause] = self._reconnects.get(cause, 0) + 1
+        self._forget_outstanding()
+        if replace:
+            self._drop_child()
+        self._retry_at = now + self._backoff.down(now, cause)
+        yield self._change(PublisherState.BACKOFF, cause, words)
+
+    def _forget_outstanding(self) -> None:
+        for kind, _ in self._outstanding:
+            if kind == "fresh":
+                self._drop("lost")
+        self._outstanding.clear()
+
+    def _drop_child(self) -> None:
+        self._forget_outstanding()
+        if self._child is not None:
+            self._nursery.kill(self._child)
+            self._child = None
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+
+    def _change(self, state: PublisherState, cause: Cause | None = None, words: str = "") -> OutputChanged:
+        before, self.state = self.state, state
+        return OutputChanged(before, state, cause, words)
+
+
+def numbered(path: Path) -> Path:
+    """The first of ``name.1.mp4``, ``name.2.mp4`` and so on that is not there yet."""
+    number = 1
+    while (other := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
+        number += 1
+    return other

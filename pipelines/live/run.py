@@ -1,0 +1,155 @@
+"""A live run, put together and led to its end."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+from pipelines.exit_codes import ExitCode
+from pipelines.live.config import StreamConfig
+from pipelines.live.log import note
+from pipelines.live.metrics import LiveMetrics
+from pipelines.live.publishing import PublisherLink
+from pipelines.live.reading import OPEN_SECONDS, ReaderLink
+from pipelines.live.session import StreamSession
+from pipelines.live.status import open_status
+from pipelines.live.supervisor import Supervisor
+from pipelines.planning import Network, plan_job_patches
+from pipelines.signals import StopRequest, take_signals_back
+from streamrestore.costs import flops_per_pixel
+from streamrestore.encoding import EncodingRequest
+from streamrestore.live.addresses import Address
+from streamrestore.live.ladder import QualityLadder
+from streamrestore.live.report import StreamReport
+from streamrestore.tasks import Stages
+from workers import Patience, RestorerPool
+from workers.live.child import Nursery
+
+FILL_SECONDS = 0.005
+"""What a batch may wait for the frames of other streams."""
+
+PATIENCE = Patience(least_seconds=2.0)
+"""A frame is long out of date when a worker that hangs is noticed, but the worker is needed again soon."""
+
+PLAIN, LISTENING = ("file", "http", "https", "udp"), ("rtsp", "rtsps")
+
+_STAGES: tuple[Stages, ...] = (1, 2, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOptions:
+    """What was asked for, the same for all streams of a run."""
+
+    network: Network
+    patch: int | None = None
+    """Side of the largest patch in pixels; None decides."""
+    status: str | None = None
+    """Where /healthz and /metrics are served: ``HOST:PORT``."""
+    seconds: float | None = None
+    """How long the run lasts; None until it is stopped."""
+    overwrite: bool = False
+
+
+def run_live(
+    streams: Sequence[StreamConfig],
+    options: LiveOptions,
+    start: Callable[[], RestorerPool],
+    request: StopRequest,
+) -> ExitCode:
+    """Restore live streams until the run is to end.
+
+    Args:
+        streams: What is read, and where it goes.
+        options: How it is restored.
+        start: Starts the workers in the background. Until they are ready frames are passed on as they come.
+        request: Set from outside to stop.
+
+    Returns:
+        0; 3 where no source ever gave a picture, and 1 where no output ever took one.
+
+    Raises:
+        ConfigError: The request makes no sense.
+        OutputError: A file to be written is there already.
+        WorkerStartError: No worker could be started.
+    """
+    network = options.network
+    with ExitStack() as cleanup:
+        pool = start()
+        cleanup.callback(pool.close)
+        nursery = Nursery(spares=2)
+        cleanup.callback(nursery.close)
+        supervisor: Supervisor | None = None
+
+        def reports() -> Sequence[StreamReport]:
+            return () if supervisor is None else supervisor.reports
+
+        metrics = LiveMetrics(reports, lambda: 0.0 if supervisor is None else supervisor.longest_gap_seconds)
+        now = time.monotonic()
+        sessions = [_session(stream, options, nursery, metrics, now) for stream in streams]
+        ladder = QualityLadder(network.stages, stage_costs(network))
+        supervisor = Supervisor(sessions, pool, ladder, nursery, most=network.stages)
+        if options.status is not None:
+            server = cleanup.enter_context(open_status(options.status, metrics, reports))
+            note("all", "supervisor", f"health and metrics at {server.url}")
+        take_signals_back()
+        supervisor.run(request.event, None if options.seconds is None else now + options.seconds)
+        return _verdict(supervisor.reports)
+
+
+def stage_costs(network: Network) -> Mapping[int, float]:
+    """What one, two and three stages of a chain of networks compute for a pixel."""
+    return {
+        stages: sum(flops_per_pixel(model.widths, stages) for model in network.models)
+        for stages in _STAGES
+        if stages <= network.stages
+    }
+
+
+def reader_options(source: Address, transport: str) -> Mapping[str, str]:
+    """What FFmpeg is told when it opens a source."""
+    timeout = str(round(OPEN_SECONDS * 1e6))
+    common = {"fflags": "+discardcorrupt", "flags": "low_delay"}
+    if source.scheme in ("rtsp", "rtsps"):
+        # What the stream is its pictures say; to look at it longer only delays the first one.
+        return {"rtsp_transport": transport, "timeout": timeout, "analyzeduration": "0", "probesize": "32"}
+    if source.scheme in ("rtmp", "rtmps"):
+        return {"analyzeduration": "500000"}
+    if source.is_network:
+        return common | {"timeout": timeout, "analyzeduration": "500000"}
+    return {}
+
+
+def _session(
+    stream: StreamConfig, options: LiveOptions, nursery: Nursery, metrics: LiveMetrics, now: float
+) -> StreamSession:
+    request = EncodingRequest(stream.codec, stream.crf, stream.preset, options=stream.encoder_options)
+    outputs = [PublisherLink(address, request, nursery) for address in stream.to]
+    reader = ReaderLink(
+        stream.source,
+        reader_options(stream.source, stream.rtsp_transport),
+        nursery,
+        now,
+        audio=stream.audio,
+        waits=stream.drop_policy == "wait",
+    )
+    plan = partial(plan_job_patches, network=options.network, patch=options.patch, frames=1)
+    return StreamSession(
+        stream.name,
+        str(stream.source),
+        reader,
+        outputs,
+        plan,
+        metrics,
+        now,
+        policy=stream.drop_policy,
+        max_latency_seconds=stream.max_latency,
+    )
+
+
+def _verdict(reports: Sequence[StreamReport]) -> ExitCode:
+    if not any(report.captured for report in reports):
+        return ExitCode.INPUT
+    if not any(output.published for report in reports for output in report.outputs):
+        return ExitCode.FAILED
+    return ExitCode.DONE

@@ -1,0 +1,232 @@
+"""Leads all streams of a run from one thread that never waits for a network, and shares the restorers among them."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from multiprocessing.connection import wait
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+from pipelines.live.log import note
+from pipelines.live.session import LiveFrame, StreamSession
+from streamrestore.errors import StreamRestoreError
+from streamrestore.frame import Chunk, Restored
+from streamrestore.live.ladder import QualityLadder
+from streamrestore.live.report import StreamReport
+from streamrestore.tasks import Stages
+from workers import RestorerPool
+from workers.live.child import Nursery
+
+DECIDE_SECONDS = 0.25
+"""Between two looks at how much work there is time for."""
+
+REPORT_SECONDS = 0.5
+
+_LONGEST_WAIT_SECONDS = 0.1
+"""So that a signal is heard soon."""
+
+_IN_FLIGHT = 2
+"""Frames given to each restorer: one is computed while the next one travels."""
+
+DRAIN_SECONDS, FINISH_SECONDS = 0.7, 1.0
+"""What frames on their way, and the ends of outputs, may take when the run ends."""
+
+
+class _Bell:
+    """Wakes the supervisor from other threads."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = os.pipe()
+        for end in (self._reading, self._writing):
+            os.set_blocking(end, False)
+
+    def ring(self) -> None:
+        with suppress(BlockingIOError, OSError):  # it rings already; or the run is over
+            os.write(self._writing, b"\0")
+
+    def fileno(self) -> int:
+        return self._reading
+
+    def silence(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._reading, 1 << 16)
+
+    def close(self) -> None:
+        os.close(self._reading)
+        os.close(self._writing)
+
+
+class Stop(Protocol):
+    """Asked for from outside."""
+
+    def is_set(self) -> bool:
+        """Whether the run is to end."""
+        ...
+
+
+class Supervisor:
+    """Leads all streams of a run. For the main thread, in which the processes of streams are started."""
+
+    def __init__(
+        self,
+        sessions: Sequence[StreamSession],
+        pool: RestorerPool,
+        ladder: QualityLadder,
+        nursery: Nursery,
+        *,
+        most: Stages,
+    ) -> None:
+        """Take over.
+
+        Args:
+            sessions: The streams.
+            pool: Restores frames for all of them.
+            ladder: Decides how much of the network is run.
+            nursery: Closed at the end.
+            most: Stages that are run where there is time.
+        """
+        self._sessions = tuple(sessions)
+        self._pool = pool
+        self._ladder = ladder
+        self._nursery = nursery
+        self._most: Stages = most
+        self._bell = _Bell()
+        self._answers: SimpleQueue[tuple[StreamSession, LiveFrame, Stages, Future[Restored]]] = SimpleQueue()
+        self._in_flight = 0
+        self._decide_at = 0.0
+        self._report_at = 0.0
+        self._level = -1
+        self.longest_gap_seconds = 0.0
+        """The longest that this thread was busy with one turn: while it is, nothing else is led."""
+        self.reports: tuple[StreamReport, ...] = ()
+        """Of a moment ago; to be read from any thread."""
+
+    def run(self, stop: Stop, until: float | None = None) -> None:
+        """Lead until the run is to end, and end it in good order.
+
+        Args:
+            stop: Ends it.
+            until: On the monotonic clock, when it ends by itself; None never.
+        """
+        try:
+            while not stop.is_set() and (until is None or time.monotonic() < until):
+                self._turn(until)
+            self._end()
+        finally:
+            for session in self._sessions:
+                session.close()
+            self._nursery.close()
+            self._bell.close()
+
+    def _turn(self, until: float | None = None) -> None:
+        now = time.monotonic()
+        due = min([session.due(now) for session in self._sessions] + [self._decide_at, until or now + 1.0])
+        connections = [
+            connection
+            for session in self._sessions
+            for connection in (session.reader.connection, *(link.connection for link in session.outputs))
+            if connection is not None
+        ]
+        wait([self._bell.fileno(), *connections], min(max(0.0, due - now), _LONGEST_WAIT_SECONDS))
+        began = time.monotonic()
+        self._bell.silence()
+        self._take_answers()
+        for session in self._sessions:
+            session.receive(time.monotonic())
+        self._decide(time.monotonic())
+        self._dispatch()
+        for session in self._sessions:
+            session.tick(time.monotonic())
+        self._report(time.monotonic())
+        self._nursery.sweep()
+        self.longest_gap_seconds = max(self.longest_gap_seconds, time.monotonic() - began)
+
+    def _take_answers(self) -> None:
+        while True:
+            try:
+                session, frame, stages, future = self._answers.get_nowait()
+            except Empty:
+                return
+            self._in_flight -= 1
+            now = time.monotonic()
+            restored: Restored | None = None
+            if not future.cancelled():
+                error = future.exception()
+                if error is None:
+                    restored = future.result()
+                    self._ladder.observe(stages, restored.seconds)
+                elif not isinstance(error, StreamRestoreError):
+                    raise error
+                else:
+                    note(session.name, "quality", f"a frame could not be restored and is passed on: {error}")
+            session.answer(frame, restored, stages, now)
+
+    def _decide(self, now: float) -> None:
+        if now < self._decide_at:
+            return
+        self._decide_at = now + DECIDE_SECONDS
+        workers = self._pool.state().workers
+        overflowed = sum(session.take_overflow() for session in self._sessions)
+        demand = sum(session.fps(now) for session in self._sessions)
+        level = self._ladder.decide(now, demand, workers, overflowed) if workers else 0
+        if level == self._level:
+            return
+        self._level = level
+        for session in self._sessions:
+            session.level = level if session.degrades else self._most
+        if any(session.degrades for session in self._sessions):
+            words = f"{level} of {self._most} stages" if level else "frames are passed on as they come"
+            why = "by what frames take now" if workers else "no worker is ready"
+            note("all", "quality", f"{words}: {why}")
+
+    def _dispatch(self) -> None:
+        """Give the restorers the most urgent frames."""
+        room = _IN_FLIGHT * self._pool.state().workers - self._in_flight
+        while room > 0:
+            waiting = [session for session in self._sessions if session.pending]
+            if not waiting:
+                return
+            session = min(waiting, key=lambda session: session.most_urgent or 0.0)
+            self._submit(session, session.pending.popleft())
+            room -= 1
+
+    def _submit(self, session: StreamSession, frame: LiveFrame) -> None:
+        stages: Stages = 3 if session.level == 3 else 2 if session.level == 2 else 1
+        frame.asked_at = time.monotonic()
+        planes = tuple(plane[None] for plane in frame.planes)
+        future = self._pool.submit(Chunk(frame.info.video, frame.plan, planes, stages=stages))
+        frame.cancel = future.cancel
+        self._in_flight += 1
+
+        def answered(done: "Future[Restored]") -> None:
+            self._answers.put((session, frame, stages, done))
+            self._bell.ring()
+
+        future.add_done_callback(answered)
+
+    def _report(self, now: float) -> None:
+        if now >= self._report_at:
+            self._report_at = now + REPORT_SECONDS
+            self.reports = tuple(session.report(now) for session in self._sessions)
+
+    def _end(self) -> None:
+        """Let out what is on its way, and close the outputs."""
+        now = time.monotonic()
+        for session in self._sessions:
+            session.stop_reading(now)
+        self._turn_until(lambda: not any(session.in_flight for session in self._sessions), DRAIN_SECONDS)
+        now = time.monotonic()
+        for session in self._sessions:
+            session.flush(now)
+            session.finish(now)
+        links = [link for session in self._sessions for link in session.outputs]
+        self._turn_until(lambda: all(link.closed for link in links), FINISH_SECONDS)
+        self._report_at = 0.0
+        self._report(time.monotonic())
+
+    def _turn_until(self, done: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not done() and time.monotonic() < deadline:
+            self._turn(deadline)

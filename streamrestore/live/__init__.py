@@ -1,0 +1,1 @@
+"""What live streams need beyond files: their clock, their quality, their words. Pure: no process, no network."""

@@ -1,0 +1,130 @@
+"""How a live output is written: by its address, with encoders told not to hold a frame back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from streamrestore.encoding import Encoding, EncodingRequest, plan_encoding
+from streamrestore.errors import ConfigError
+from streamrestore.live.addresses import Address
+from streamrestore.live.clock import LIVE_TIME_BASE
+from streamrestore.nvenc import is_nvenc
+from streamrestore.probing import SourceInfo
+
+GOP_SECONDS = Fraction(1)
+"""From one key frame to the next: how long whoever comes in waits for the first picture."""
+
+CRF, PRESET = 23, "veryfast"
+"""Where nothing is said: what one core encodes at 1080p in real time."""
+
+_TIMEOUT_MICROSECONDS = 5_000_000
+"""What connecting may take, for FFmpeg; the supervisor has a clock of its own."""
+
+_HLS_SECONDS, _HLS_SEGMENTS = 1, 6
+
+_CODECS = {
+    "libx264": {"tune": "zerolatency", "forced-idr": "1"},
+    "libx265": {"tune": "zerolatency", "forced-idr": "1"},
+    "h264_nvenc": {"tune": "ull", "delay": "0", "zerolatency": "1", "bf": "0", "forced-idr": "1"},
+    "hevc_nvenc": {"tune": "ull", "delay": "0", "zerolatency": "1", "bf": "0", "forced-idr": "1"},
+}
+"""Encoders that can be told to give each frame back at once, and how."""
+
+_FILES = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".ts": "mpegts"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An output, as FFmpeg is told of it."""
+
+    url: str
+    muxer: str
+    options: Mapping[str, str]
+    """For the muxer and its protocol."""
+    file: Path | None = None
+    """Where it is one, which must not be written over."""
+
+
+def plan_target(address: Address) -> Target:
+    """Which muxer writes to an address, and how.
+
+    Args:
+        address: ``rtsp://`` or ``rtsps://``, ``rtmp://`` or ``rtmps://``, a folder for HLS (its name ends with a slash,
+            or it is one) or its playlist (``.m3u8``), or a file (``.mp4``, ``.mov``, ``.mkv``, ``.ts``).
+
+    Raises:
+        ConfigError: Nothing is known of such an address.
+    """
+    # Else a muxer waits for all streams, and holds video back for as long as no sound comes.
+    common = {"max_interleave_delta": "1"}
+    if address.scheme in ("rtsp", "rtsps"):
+        return Target(address.url, "rtsp", common | {"rtsp_transport": "tcp", "timeout": str(_TIMEOUT_MICROSECONDS)})
+    if address.scheme in ("rtmp", "rtmps"):
+        return Target(address.url, "flv", common | {"flvflags": "no_duration_filesize"})
+    if not address.is_network:
+        path = Path(address.url)
+        if path.suffix.lower() == ".m3u8" or address.url.endswith("/") or path.is_dir():
+            return _hls(path if path.suffix.lower() == ".m3u8" else path / "index.m3u8", common)
+        if (muxer := _FILES.get(path.suffix.lower())) is not None:
+            # What was written so far can be played whatever ends the process.
+            flags = {"movflags": "+hybrid_fragmented"} if muxer in ("mp4", "mov") else {}
+            return Target(f"file:{path}", muxer, common | flags | {"flush_packets": "1"}, path)
+    raise ConfigError(
+        f"{address} is no output for a live stream: give rtsp://, rtmp://, a folder for HLS such as hls/, or a file "
+        f"({', '.join(_FILES)})"
+    )
+
+
+def _hls(playlist: Path, common: Mapping[str, str]) -> Target:
+    flags = "delete_segments+independent_segments+program_date_time+temp_file+append_list+omit_endlist"
+    options = {
+        "hls_time": str(_HLS_SECONDS),
+        "hls_list_size": str(_HLS_SEGMENTS),
+        "hls_segment_type": "fmp4",
+        "hls_flags": flags,
+        "hls_segment_filename": str(playlist.with_name(f"{playlist.stem}-%08d.m4s")),
+        "hls_fmp4_init_filename": f"{playlist.stem}-init.mp4",
+    }
+    return Target(f"file:{playlist}", "hls", {**common, **options})
+
+
+def live_info(info: SourceInfo) -> SourceInfo:
+    """A source's pictures as outputs are told of them: on the output's clock."""
+    return replace(info, time_base=LIVE_TIME_BASE, other_streams=(), duration_seconds=None, display_matrix=None)
+
+
+def plan_live_encoding(info: SourceInfo, request: EncodingRequest, muxer: str) -> Encoding:
+    """How frames are encoded for a live output.
+
+    Args:
+        info: What they are, from `live_info`.
+        request: What the user asked for.
+        muxer: FFmpeg's name of what it is written to.
+
+    Raises:
+        ConfigError: What was asked for cannot be had, or not live.
+    """
+    nvenc = request.codec is not None and is_nvenc(request.codec)
+    asked = replace(
+        request,
+        crf=CRF if request.crf is None and not nvenc else request.crf,
+        preset=PRESET if request.preset is None and not nvenc else request.preset,
+    )
+    planned = plan_encoding(info, asked, ".mp4")
+    if planned.encoder not in _CODECS:
+        raise ConfigError(
+            f"{planned.encoder} does not encode live: take one of {', '.join(_CODECS)} with -c:v, "
+            "and a source of even size"
+        )
+    # A rate of frames is not to be trusted: the publisher asks for key frames by time, and this only stands in.
+    options = {"g": str(max(1, round((info.average_rate or 25) * GOP_SECONDS)) * 10)}
+    options |= _CODECS[planned.encoder] | dict(planned.options)
+    tag = planned.codec_tag if muxer in ("mp4", "mov", "hls") else None
+    return replace(
+        planned,
+        container=muxer,
+        codec_tag=tag,
+        options=tuple(sorted(options.items())),
+        notes=(),
+    )
