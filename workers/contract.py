@@ -25,6 +25,8 @@ class PoolState:
     """Workers lost so far."""
     redispatched: int
     """Chunks given to another worker so far, because theirs died or was late."""
+    lost: bool = False
+    """Whether no worker is left and none will come: every chunk fails."""
 
 
 class RestorerPool(Protocol):

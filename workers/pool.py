@@ -317,7 +317,8 @@ class RayPool:
         """Show the new state, before the answers that follow from it."""
         state = self._scheduler.state()
         alive = self._lifecycle in (Lifecycle.STARTING, Lifecycle.RUNNING)
-        self._state = state if alive else replace(state, workers=0, busy=0, queued=0)
+        lost = self._lifecycle is Lifecycle.FAILED
+        self._state = state if alive else replace(state, workers=0, busy=0, queued=0, lost=lost)
 
     def _call_back(self, reference: "ray.ObjectRef[T]", call: "Callable[[Future[T]], None]") -> None:
         reference.future().add_done_callback(lambda done: self._calls.put(partial(call, done)))

@@ -12,11 +12,12 @@ from pipelines.live.log import note
 from pipelines.live.metrics import LiveMetrics
 from pipelines.live.publishing import PublisherLink
 from pipelines.live.reading import OPEN_SECONDS, ReaderLink
+from pipelines.live.restorers import Restorers
 from pipelines.live.session import StreamSession
 from pipelines.live.status import open_status
 from pipelines.live.supervisor import Supervisor
 from pipelines.planning import Network, plan_job_patches
-from pipelines.signals import StopRequest, take_signals_back
+from pipelines.signals import StopRequest
 from streamrestore.costs import flops_per_pixel
 from streamrestore.encoding import EncodingRequest
 from streamrestore.live.addresses import Address
@@ -31,8 +32,6 @@ FILL_SECONDS = 0.005
 
 PATIENCE = Patience(least_seconds=2.0)
 """A frame is long out of date when a worker that hangs is noticed, but the worker is needed again soon."""
-
-PLAIN, LISTENING = ("file", "http", "https", "udp"), ("rtsp", "rtsps")
 
 _STAGES: tuple[Stages, ...] = (1, 2, 3)
 
@@ -75,8 +74,8 @@ def run_live(
     """
     network = options.network
     with ExitStack() as cleanup:
-        pool = start()
-        cleanup.callback(pool.close)
+        restorers = Restorers(start)
+        cleanup.callback(restorers.close)
         nursery = Nursery(spares=2)
         cleanup.callback(nursery.close)
         supervisor: Supervisor | None = None
@@ -88,11 +87,10 @@ def run_live(
         now = time.monotonic()
         sessions = [_session(stream, options, nursery, metrics, now) for stream in streams]
         ladder = QualityLadder(network.stages, stage_costs(network))
-        supervisor = Supervisor(sessions, pool, ladder, nursery, most=network.stages)
+        supervisor = Supervisor(sessions, restorers, ladder, nursery, most=network.stages)
         if options.status is not None:
             server = cleanup.enter_context(open_status(options.status, metrics, reports))
             note("all", "supervisor", f"health and metrics at {server.url}")
-        take_signals_back()
         supervisor.run(request.event, None if options.seconds is None else now + options.seconds)
         return _verdict(supervisor.reports)
 

@@ -1,5 +1,6 @@
 """Leads all streams of a run from one thread that never waits for a network, and shares the restorers among them."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -10,13 +11,13 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from pipelines.live.log import note
+from pipelines.live.restorers import Restorers
 from pipelines.live.session import LiveFrame, StreamSession
-from streamrestore.errors import StreamRestoreError
+from pipelines.signals import take_signals_back
 from streamrestore.frame import Chunk, Restored
 from streamrestore.live.ladder import QualityLadder
 from streamrestore.live.report import StreamReport
 from streamrestore.tasks import Stages
-from workers import RestorerPool
 from workers.live.child import Nursery
 
 DECIDE_SECONDS = 0.25
@@ -72,7 +73,7 @@ class Supervisor:
     def __init__(
         self,
         sessions: Sequence[StreamSession],
-        pool: RestorerPool,
+        restorers: Restorers,
         ladder: QualityLadder,
         nursery: Nursery,
         *,
@@ -82,13 +83,13 @@ class Supervisor:
 
         Args:
             sessions: The streams.
-            pool: Restores frames for all of them.
+            restorers: Restore frames for all of them.
             ladder: Decides how much of the network is run.
             nursery: Closed at the end.
             most: Stages that are run where there is time.
         """
         self._sessions = tuple(sessions)
-        self._pool = pool
+        self._restorers = restorers
         self._ladder = ladder
         self._nursery = nursery
         self._most: Stages = most
@@ -157,17 +158,19 @@ class Supervisor:
                 if error is None:
                     restored = future.result()
                     self._ladder.observe(stages, restored.seconds)
-                elif not isinstance(error, StreamRestoreError):
-                    raise error
                 else:
-                    note(session.name, "quality", f"a frame could not be restored and is passed on: {error}")
+                    words = f"a frame could not be restored and is passed on: {type(error).__name__}: {error}"
+                    note(session.name, "quality", words, level=logging.WARNING)
             session.answer(frame, restored, stages, now)
 
     def _decide(self, now: float) -> None:
         if now < self._decide_at:
             return
         self._decide_at = now + DECIDE_SECONDS
-        workers = self._pool.state().workers
+        # Whenever Ray starts, it takes them.
+        take_signals_back()
+        self._restorers.tick(now)
+        workers = self._restorers.workers
         overflowed = sum(session.take_overflow() for session in self._sessions)
         demand = sum(session.fps(now) for session in self._sessions)
         level = self._ladder.decide(now, demand, workers, overflowed) if workers else 0
@@ -183,7 +186,7 @@ class Supervisor:
 
     def _dispatch(self) -> None:
         """Give the restorers the most urgent frames."""
-        room = _IN_FLIGHT * self._pool.state().workers - self._in_flight
+        room = _IN_FLIGHT * self._restorers.workers - self._in_flight
         while room > 0:
             waiting = [session for session in self._sessions if session.pending]
             if not waiting:
@@ -196,7 +199,7 @@ class Supervisor:
         stages: Stages = 3 if session.level == 3 else 2 if session.level == 2 else 1
         frame.asked_at = time.monotonic()
         planes = tuple(plane[None] for plane in frame.planes)
-        future = self._pool.submit(Chunk(frame.info.video, frame.plan, planes, stages=stages))
+        future = self._restorers.submit(Chunk(frame.info.video, frame.plan, planes, stages=stages))
         frame.cancel = future.cancel
         self._in_flight += 1
 

@@ -5,6 +5,7 @@ The one place where that order is restored. Decides and never acts: no threads a
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
+from math import inf
 from statistics import median
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ class FrameOrder:
         """Begin with no frame.
 
         Args:
-            max_latency_seconds: No frame is waited for longer, from its capture on.
+            max_latency_seconds: No frame is waited for longer, from its capture on; infinite where none is given up.
         """
         self._max_latency_seconds = max_latency_seconds
         self._captured_at: OrderedDict[int, float] = OrderedDict()
@@ -54,7 +55,7 @@ class FrameOrder:
     @property
     def patience_seconds(self) -> float:
         """How long after its capture a frame is given up, where a later one is back."""
-        if not self._turnarounds:
+        if not self._turnarounds or self._max_latency_seconds == inf:
             return self._max_latency_seconds
         patience = max(TIMES_MEDIAN * median(self._turnarounds), LEAST_PATIENCE_SECONDS)
         return min(patience, self._max_latency_seconds)

@@ -196,3 +196,14 @@ def test_numbers_rise(number: int) -> None:
     order.add(5, 0.0)
     with pytest.raises(ValueError, match="numbers must rise"):
         order.add(number, 0.1)
+
+
+def test_with_infinite_patience_nothing_is_given_up() -> None:
+    order = FrameOrder(float("inf"))
+    for number in range(100):
+        order.add(number, float(number))
+        if number:
+            order.settle(number, number + 0.01)
+    assert order.take(1e6) == []
+    order.settle(0, 1e6)
+    assert [leaving.number for leaving in order.take(1e6)] == list(range(100))
