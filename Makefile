@@ -5,9 +5,10 @@ TASK ?= derain
 BIN := .venv/bin
 STAMP := .venv/installed
 QUALITY := benchmarks/quality.py benchmarks/choosing.py benchmarks/fidelity.py
-SPEED := $(sort $(filter-out benchmarks/_% $(QUALITY),$(wildcard benchmarks/*.py)))
+LIVE := benchmarks/live.py
+SPEED := $(sort $(filter-out benchmarks/_% $(QUALITY) $(LIVE),$(wildcard benchmarks/*.py)))
 
-.PHONY: help demo test check bench quality clean
+.PHONY: help demo camera test check bench quality live soak clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -15,6 +16,9 @@ help: ## list these targets
 
 demo: $(STAMP) ## restore the demo clip, or IN=my.mp4 with TASK=derain, into demo-out/
 	@$(BIN)/python demo/run.py "$(IN)" --task "$(TASK)"
+
+camera: $(STAMP) ## a rainy scene as an RTSP camera, rtsp://127.0.0.1:8554/camera, to try live restoration on
+	@$(BIN)/python demo/camera.py
 
 test: $(STAMP) ## run the tests
 	@$(BIN)/python -m pytest
@@ -33,6 +37,13 @@ quality: $(STAMP) ## measure what the shipped weights do, and write the figures 
 	@set -e; for script in $(QUALITY); do echo "$$script"; $(BIN)/python $$script; done
 	@$(BIN)/python benchmarks/_tables.py
 	@$(BIN)/python benchmarks/_model_cards.py
+
+live: $(STAMP) ## measure live streams through outages and overload, in fifteen minutes of a quiet machine
+	@$(BIN)/python $(LIVE)
+	@$(BIN)/python benchmarks/_tables.py
+
+soak: $(STAMP) ## half an hour of a live stream with a fault every ten seconds
+	@SOAK_MINUTES=30 $(BIN)/python -m pytest -m soak --timeout 3600
 
 clean: ## remove what was built, tested and restored, and the virtual environment
 	rm -rf .venv demo-out dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

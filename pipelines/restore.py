@@ -42,6 +42,8 @@ class PoolOptions:
     """How long a batch that is not full waits for frames of other streams."""
     patience: Patience | None = None
     """How long frames and workers may take; None for as long as files can wait."""
+    threads: int = CPU_THREADS
+    """Of each worker on a CPU."""
 
 
 def start_pool(options: PoolOptions) -> RestorerPool:
@@ -51,7 +53,7 @@ def start_pool(options: PoolOptions) -> RestorerPool:
         ConfigError: The request makes no sense, whatever the machine.
     """
     choice = options.choice
-    workers = default_workers(choice) if options.workers is None else options.workers
+    workers = default_workers(choice, options.threads) if options.workers is None else options.workers
     # A worker process sees one GPU, its own; this process sees them all.
     device = "cuda:0" if choice.kind == "cuda" and workers else choice.devices[0].label()
     network = options.network
@@ -61,7 +63,7 @@ def start_pool(options: PoolOptions) -> RestorerPool:
         network.stages,
         network.local_pooling,
         network.strength,
-        threads=CPU_THREADS if choice.kind == "cpu" else 0,
+        threads=options.threads if choice.kind == "cpu" else 0,
         reuse=network.reuse,
         reuse_threshold=network.reuse_threshold,
     )
@@ -69,7 +71,7 @@ def start_pool(options: PoolOptions) -> RestorerPool:
         partial(Restorer, network.models, settings),
         workers=workers,
         devices=[each.index for each in choice.devices] if choice.kind == "cuda" else "cpu",
-        threads=CPU_THREADS,
+        threads=options.threads,
         address=options.address,
         fill_seconds=options.fill_seconds,
         patience=options.patience,

@@ -146,8 +146,8 @@ def batch_pixels(kind: DeviceKind) -> int:
     return CPU_BATCH_PIXELS if kind == "cpu" else CUDA_BATCH_PIXELS
 
 
-def default_workers(choice: DeviceChoice) -> int:
-    """One worker a GPU, or one for every `CPU_THREADS` cores."""
+def default_workers(choice: DeviceChoice, threads: int = CPU_THREADS) -> int:
+    """One worker a GPU, or on a CPU one for so many cores."""
     if choice.kind == "cpu":
-        return max(1, cpu_cores() // CPU_THREADS)
+        return max(1, cpu_cores() // threads)
     return len(choice.devices)

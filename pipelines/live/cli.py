@@ -111,7 +111,7 @@ def live_command(
     from pipelines.live.config import load_streams, stream_of
     from pipelines.live.hiding import hide_arguments
     from pipelines.live.log import set_up_log
-    from pipelines.live.run import FILL_SECONDS, PATIENCE, LiveOptions, run_live
+    from pipelines.live.run import FILL_SECONDS, LIVE_THREADS, PATIENCE, LiveOptions, run_live
     from pipelines.planning import Network
     from pipelines.restore import PoolOptions, start_pool
     from pipelines.signals import stop_on_signals
@@ -158,7 +158,7 @@ def live_command(
         stages=parse_stages(stages),
         strength=strength,
     )
-    pool = PoolOptions(network, choice, workers, address, fill_seconds=FILL_SECONDS, patience=PATIENCE)
+    pool = PoolOptions(network, choice, workers, address, FILL_SECONDS, PATIENCE, LIVE_THREADS)
     options = LiveOptions(network, parse_patch(patch), status, seconds, overwrite)
     with stop_on_signals() as request:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from streamrestore.encoding import EncodingRequest
+from streamrestore.errors import ConfigError
 from streamrestore.frame import Planes
 from streamrestore.live.addresses import Address
 from streamrestore.live.backoff import Backoff
@@ -159,6 +160,9 @@ class PublisherLink:
                 if self._child is not child:
                     return
         except EOFError:
+            if self.state is PublisherState.STOPPED:
+                self._drop_child()
+                return
             self._respawns += 1
             yield from self._lose(now, Cause.DIED, "the process that published died", replace=True)
 
@@ -233,8 +237,12 @@ class PublisherLink:
             self._child = self._nursery.take()
         target = self._fresh_target()
         self._began = now
+        try:
+            encoding = plan_live_encoding(self._info, self._request, target.muxer)
+        except ConfigError as error:  # of this source alone: what never goes was refused before
+            yield from self._lose(now, Cause.INVALID, str(error), replace=False)
+            return
         self._attempts += 1
-        encoding = plan_live_encoding(self._info, self._request, target.muxer)
         request = Publish(target.url, str(self.address), target.options, self._info, encoding, self._sound)
         if not self._child.send(request):
             self._respawns += 1

@@ -137,6 +137,9 @@ class ReaderLink:
                 if self._child is not child or self.paused:
                     return
         except EOFError:
+            if self.state is ReaderState.STOPPED:  # as it was told to
+                self._drop_child()
+                return
             self.respawns += 1
             yield from self._lose(now, Cause.DIED, "the process that read it died", replace=True)
 

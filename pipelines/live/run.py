@@ -1,7 +1,7 @@
 """A live run, put together and led to its end."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,9 @@ from pipelines.planning import Network, plan_job_patches
 from pipelines.signals import StopRequest
 from streamrestore.costs import flops_per_pixel
 from streamrestore.encoding import EncodingRequest
+from streamrestore.errors import OutputError
 from streamrestore.live.addresses import Address
+from streamrestore.live.encoding import check_live_request, plan_target
 from streamrestore.live.ladder import QualityLadder
 from streamrestore.live.report import StreamReport
 from streamrestore.tasks import Stages
@@ -32,6 +34,11 @@ FILL_SECONDS = 0.005
 
 PATIENCE = Patience(least_seconds=2.0)
 """A frame is long out of date when a worker that hangs is noticed, but the worker is needed again soon."""
+
+LIVE_THREADS = 1
+"""Of each worker on a CPU. Threads that share a frame wait for each other many times, and where any other process has
+work to do, such as those that decode and encode, each time for a turn of the scheduler's: with one of two cores busy,
+two threads took thirteen times as long as one."""
 
 _STAGES: tuple[Stages, ...] = (1, 2, 3)
 
@@ -69,9 +76,12 @@ def run_live(
 
     Raises:
         ConfigError: The request makes no sense.
-        OutputError: A file to be written is there already.
+        OutputError: A file to be written is there already, or its folder cannot be made.
         WorkerStartError: No worker could be started.
     """
+    for stream in streams:
+        check_live_request(_request(stream))
+    prepare_outputs([address for stream in streams for address in stream.to], overwrite=options.overwrite)
     network = options.network
     with ExitStack() as cleanup:
         restorers = Restorers(start)
@@ -93,6 +103,25 @@ def run_live(
             note("all", "supervisor", f"health and metrics at {server.url}")
         supervisor.run(request.event, None if options.seconds is None else now + options.seconds)
         return _verdict(supervisor.reports)
+
+
+def prepare_outputs(outputs: Iterable[Address], *, overwrite: bool) -> None:
+    """Make sure that nothing is written over that is to stay, and make the folders of files and playlists.
+
+    Raises:
+        ConfigError: Nothing is known of such an address.
+        OutputError: A file is there already, or its folder cannot be made.
+    """
+    targets = [(output, plan_target(output)) for output in outputs]
+    for output, target in targets:
+        if target.file is not None and target.file.exists() and not overwrite:
+            raise OutputError(f"{output} exists: overwrite it with -y, or give another name with --to")
+    for output, target in targets:
+        if target.folder is not None:
+            try:
+                target.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"{output} cannot be written: {error.strerror}; give another --to") from error
 
 
 def stage_costs(network: Network) -> Mapping[int, float]:
@@ -118,11 +147,14 @@ def reader_options(source: Address, transport: str) -> Mapping[str, str]:
     return {}
 
 
+def _request(stream: StreamConfig) -> EncodingRequest:
+    return EncodingRequest(stream.codec, stream.crf, stream.preset, options=stream.encoder_options)
+
+
 def _session(
     stream: StreamConfig, options: LiveOptions, nursery: Nursery, metrics: LiveMetrics, now: float
 ) -> StreamSession:
-    request = EncodingRequest(stream.codec, stream.crf, stream.preset, options=stream.encoder_options)
-    outputs = [PublisherLink(address, request, nursery) for address in stream.to]
+    outputs = [PublisherLink(address, _request(stream), nursery) for address in stream.to]
     reader = ReaderLink(
         stream.source,
         reader_options(stream.source, stream.rtsp_transport),

@@ -191,7 +191,7 @@ class StreamSession:
         self._frames[frame.number] = frame
         self._order.add(frame.number, captured.arrival_seconds)
         if self.level == 0 and self._policy == "degrade":
-            self._settle(frame, now)
+            self._pass(frame, now)
             if now >= self._probed + PROBE_SECONDS:
                 self._probed = now
                 self.pending.append(
@@ -251,14 +251,17 @@ class StreamSession:
         """
         if frame.probe or self._frames.get(frame.number) is not frame or frame.settled_at is not None:
             return
-        if restored is not None:
-            frame.planes = tuple(plane[0] for plane in restored.planes)
-            frame.stages = stages
-        self._settle(frame, now)
-
-    def _settle(self, frame: LiveFrame, now: float) -> None:
-        frame.settled_at = now
+        if restored is None:
+            self._pass(frame, now)
+            return
+        frame.planes = tuple(plane[0] for plane in restored.planes)
+        frame.stages, frame.settled_at = stages, now
         self._order.settle(frame.number, now)
+
+    def _pass(self, frame: LiveFrame, now: float) -> None:
+        """Let a frame go out as it came."""
+        frame.settled_at = now
+        self._order.release(frame.number)
 
     def _give_up(self, frame: LiveFrame, reason: str, now: float) -> None:
         """What becomes of a frame that will not be restored in time."""
@@ -269,7 +272,7 @@ class StreamSession:
             del self._frames[frame.number]
             self._drop(reason)
         else:
-            self._settle(frame, now)
+            self._pass(frame, now)
 
     # To the outputs.
 
@@ -338,7 +341,7 @@ class StreamSession:
         """Let out what is left as it is."""
         for frame in tuple(self._frames.values()):
             if frame.settled_at is None:
-                self._settle(frame, now)
+                self._pass(frame, now)
         self.pending.clear()
         self.tick(now)
 

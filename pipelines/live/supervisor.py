@@ -23,7 +23,7 @@ from workers.live.child import Nursery
 DECIDE_SECONDS = 0.25
 """Between two looks at how much work there is time for."""
 
-REPORT_SECONDS = 0.5
+REPORT_SECONDS = 0.1
 
 _LONGEST_WAIT_SECONDS = 0.1
 """So that a signal is heard soon."""
@@ -96,6 +96,8 @@ class Supervisor:
         self._bell = _Bell()
         self._answers: SimpleQueue[tuple[StreamSession, LiveFrame, Stages, Future[Restored]]] = SimpleQueue()
         self._in_flight = 0
+        self._seen: dict[Stages, int] = {}
+        """Frames that came back, by stages that were run."""
         self._decide_at = 0.0
         self._report_at = 0.0
         self._level = -1
@@ -157,11 +159,17 @@ class Supervisor:
                 error = future.exception()
                 if error is None:
                     restored = future.result()
-                    self._ladder.observe(stages, restored.seconds)
+                    self._observe(stages, restored.seconds)
                 else:
                     words = f"a frame could not be restored and is passed on: {type(error).__name__}: {error}"
                     note(session.name, "quality", words, level=logging.WARNING)
             session.answer(frame, restored, stages, now)
+
+    def _observe(self, stages: Stages, seconds: float) -> None:
+        """Learn what a frame took, but for the first ones of each worker, which prepare what all others use."""
+        self._seen[stages] = self._seen.get(stages, 0) + 1
+        if self._seen[stages] > self._restorers.workers:
+            self._ladder.observe(stages, seconds)
 
     def _decide(self, now: float) -> None:
         if now < self._decide_at:

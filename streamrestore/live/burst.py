@@ -26,12 +26,14 @@ class OpeningBurst:
             arrival_seconds: When it came.
             media_seconds: When it is to be shown, on the source's clock.
         """
+        first = self._began is None
         self._began = arrival_seconds if self._began is None else self._began
         last, self._last = self._last, None if media_seconds is None else (arrival_seconds, media_seconds)
-        if media_seconds is None or arrival_seconds - self._began > _LONGEST_SECONDS:
+        # FFmpeg knows no time of the very first one, although it does of all others.
+        if (media_seconds is None and not first) or arrival_seconds - self._began > _LONGEST_SECONDS:
             return False
         # Of the first one nothing can be told, until the second one comes at its time or with it.
-        if last is None or arrival_seconds - last[0] < _PACE * (media_seconds - last[1]):
+        if last is None or media_seconds is None or arrival_seconds - last[0] < _PACE * (media_seconds - last[1]):
             self.dropped += 1
             return True
         return False

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from streamrestore.encoding import Encoding, EncodingRequest, plan_encoding
 from streamrestore.errors import ConfigError
+from streamrestore.formats import ColourTags, video_format
 from streamrestore.live.addresses import Address
 from streamrestore.live.clock import LIVE_TIME_BASE
 from streamrestore.nvenc import is_nvenc
@@ -31,7 +32,31 @@ _CODECS = {
 }
 """Encoders that can be told to give each frame back at once, and how."""
 
+_FRAGMENTS = {"movflags": "+hybrid_fragmented", "frag_duration": "250000"}
+"""Of MP4, which in the end becomes a plain one. Without a duration, fragments end before key frames, and whatever ends
+the process would take up to a second with it."""
+
 _FILES = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".ts": "mpegts"}
+
+_PLAIN = SourceInfo(
+    path=Path("camera"),
+    container="rtsp",
+    stream_index=0,
+    codec="h264",
+    video=video_format(1280, 720, "yuv420p", ColourTags(), "h264"),
+    pixel_format_name="yuv420p",
+    tags=ColourTags(),
+    time_base=LIVE_TIME_BASE,
+    sample_aspect_ratio=None,
+    display_matrix=None,
+    average_rate=Fraction(25),
+    estimated_frames=None,
+    start_pts=0,
+    container_start=Fraction(0),
+    duration_seconds=None,
+    lost_side_data=(),
+    other_streams=(),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +69,8 @@ class Target:
     """For the muxer and its protocol."""
     file: Path | None = None
     """Where it is one, which must not be written over."""
+    folder: Path | None = None
+    """What it lies in, where it is in this computer's files; FFmpeg makes none."""
 
 
 def plan_target(address: Address) -> Target:
@@ -68,8 +95,8 @@ def plan_target(address: Address) -> Target:
             return _hls(path if path.suffix.lower() == ".m3u8" else path / "index.m3u8", common)
         if (muxer := _FILES.get(path.suffix.lower())) is not None:
             # What was written so far can be played whatever ends the process.
-            flags = {"movflags": "+hybrid_fragmented"} if muxer in ("mp4", "mov") else {}
-            return Target(f"file:{path}", muxer, common | flags | {"flush_packets": "1"}, path)
+            flags = _FRAGMENTS if muxer in ("mp4", "mov") else {}
+            return Target(f"file:{path}", muxer, common | flags | {"flush_packets": "1"}, path, path.parent)
     raise ConfigError(
         f"{address} is no output for a live stream: give rtsp://, rtmp://, a folder for HLS such as hls/, or a file "
         f"({', '.join(_FILES)})"
@@ -86,7 +113,16 @@ def _hls(playlist: Path, common: Mapping[str, str]) -> Target:
         "hls_segment_filename": str(playlist.with_name(f"{playlist.stem}-%08d.m4s")),
         "hls_fmp4_init_filename": f"{playlist.stem}-init.mp4",
     }
-    return Target(f"file:{playlist}", "hls", {**common, **options})
+    return Target(f"file:{playlist}", "hls", {**common, **options}, folder=playlist.parent)
+
+
+def check_live_request(request: EncodingRequest) -> None:
+    """Refuse what could not even be had for the plainest source, while no other stream has to end for it.
+
+    Raises:
+        ConfigError: What was asked for cannot be had, or not live.
+    """
+    plan_live_encoding(_PLAIN, request, "mp4")
 
 
 def live_info(info: SourceInfo) -> SourceInfo:
@@ -105,18 +141,19 @@ def plan_live_encoding(info: SourceInfo, request: EncodingRequest, muxer: str) -
     Raises:
         ConfigError: What was asked for cannot be had, or not live.
     """
-    nvenc = request.codec is not None and is_nvenc(request.codec)
+    # By codec alone, for of another encoder's presets nobody has asked.
+    encoder = plan_encoding(info, EncodingRequest(request.codec), ".mp4").encoder
+    if encoder not in _CODECS:
+        raise ConfigError(
+            f"{encoder} does not encode live: take one of {', '.join(_CODECS)} with -c:v, and a source of even size"
+        )
+    nvenc = is_nvenc(encoder)
     asked = replace(
         request,
         crf=CRF if request.crf is None and not nvenc else request.crf,
         preset=PRESET if request.preset is None and not nvenc else request.preset,
     )
     planned = plan_encoding(info, asked, ".mp4")
-    if planned.encoder not in _CODECS:
-        raise ConfigError(
-            f"{planned.encoder} does not encode live: take one of {', '.join(_CODECS)} with -c:v, "
-            "and a source of even size"
-        )
     # A rate of frames is not to be trusted: the publisher asks for key frames by time, and this only stands in.
     options = {"g": str(max(1, round((info.average_rate or 25) * GOP_SECONDS)) * 10)}
     options |= _CODECS[planned.encoder] | dict(planned.options)

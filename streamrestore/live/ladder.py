@@ -36,7 +36,7 @@ HOLD_SECONDS = 5.0
 """The way up must have been open for so long."""
 
 LONGEST_HOLD_SECONDS = 120.0
-TAKEN_BACK_SECONDS = 15.0
+TAKEN_BACK_SECONDS = 60.0
 """A step up that is taken back so soon was wrong, and doubles the hold."""
 
 QUIET_SECONDS = 300.0

@@ -75,8 +75,13 @@ class FrameOrder:
         self._last = number
         self._captured_at[number] = captured_at
 
+    def release(self, number: int) -> None:
+        """A frame is not waited for, and may leave as it is. Unknown ones are ignored."""
+        if number in self._captured_at:
+            self._settled.add(number)
+
     def settle(self, number: int, now: float) -> None:
-        """A frame is back, or will not come and may leave as it is. Unknown ones are ignored."""
+        """A frame is back. Unknown ones are ignored."""
         captured_at = self._captured_at.get(number)
         if captured_at is not None:
             if number in self._settled:

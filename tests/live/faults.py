@@ -41,6 +41,8 @@ class Faults:
     """The path that players are sent to instead."""
     without_sprop: bool = False
     """Hide the parameter sets from players: they have to wait for those within the stream."""
+    burst_seconds: float = 0.0
+    """How much of the past players get first, all at once."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ class PathStats:
     """That play now."""
     generation: int
     """Times that a publisher was let in (ANNOUNCE)."""
+    unkeyed: int
+    """Publishers of H.264 whose first picture was no key frame."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,25 @@ class Stats:
 class Relay:
     """Runs the relay while it is entered."""
 
-    def __init__(self, *, user: str | None = None, password: str | None = None, digest: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        digest: bool = True,
+        port: int | None = None,
+    ) -> None:
         """Start nothing yet.
 
         Args:
             user: Who may publish and play; None is everyone.
             password: The user's.
             digest: Ask for a digest; False for the password itself.
+            port: None takes one that is free.
         """
         self._user, self._password, self._digest = user, password, digest
         self._process: Child | None = None
-        self.port = free_port()
+        self.port = free_port() if port is None else port
         """Of 127.0.0.1; the same for as long as this object lives."""
 
     def __enter__(self) -> Self:
@@ -148,6 +158,10 @@ class Relay:
     def slow_publish_read(self, bytes_per_second: float | None = 0, *, path: str | None = None) -> None:
         """Read from each publisher no faster, with 0 nothing at all; None lifts that."""
         self._set(path, publish_bytes_per_second=bytes_per_second)
+
+    def burst(self, seconds: float, *, path: str | None = None) -> None:
+        """Players that come from now on first get all of so long at once, from a key frame on; H.264 alone."""
+        self._set(path, burst_seconds=seconds)
 
     # Sessions
 

@@ -6,6 +6,7 @@ import struct
 import time
 
 from tests.live.faults import corrupted, ends_picture, shifted, ticks_of
+from tests.live.relay_kept import Place
 from tests.live.relay_state import Client, Path, State
 from tests.live.rtsp import Packet
 
@@ -32,6 +33,7 @@ def relay(state: State, client: Client, packet: Packet) -> None:
     if data is None:
         return
     state.relayed += 1
+    _keep(path, place, data)
     for player in state.clients_of(client.name, "play"):
         if not player.is_playing:
             continue
@@ -40,6 +42,15 @@ def relay(state: State, client: Client, packet: Packet) -> None:
         else:
             player.queue.put_nowait((place, data))
             player.queued_bytes += len(data)
+
+
+def _keep(path: Path, place: Place, data: bytes) -> None:
+    if b" H264/" not in path.sdp:
+        return
+    number, rtcp = place
+    known = path.kept.began_with_key is not None
+    path.kept.add(place, data, video=not rtcp and path.tracks[number].kind == "video")
+    path.unkeyed += not known and path.kept.began_with_key is False
 
 
 def _harmed(state: State, path: Path, number: int, rtcp: bool, data: bytes) -> bytes | None:

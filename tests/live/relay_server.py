@@ -8,6 +8,7 @@ from typing import Any
 from tests.live import parent
 from tests.live.faults import tracks_of
 from tests.live.ports import free_port
+from tests.live.relay_kept import Kept
 from tests.live.relay_media import GLANCE_SECONDS, HOST, read_slowly, relay, send
 from tests.live.relay_state import Client, State
 from tests.live.rtsp import METHODS, Answer, Door, Packet, Request, pair, receive, without_sprop
@@ -138,6 +139,7 @@ class RelayServer:
             return Answer("403 Forbidden")
         path.publisher, path.sdp, path.tracks = client, request.body, tracks_of(request.body.decode("latin-1"))
         path.generation += 1
+        path.kept = Kept()
         client.role = "pub"
         return Answer()
 
@@ -175,6 +177,10 @@ class RelayServer:
 
     def _begin_to_play(self, player: Client) -> None:
         player.is_playing = True
+        if seconds := self.state.faults(player.name).burst_seconds:
+            for place, data in self.state.path(player.name).kept.since(seconds):
+                player.queue.put_nowait((place, data))
+                player.queued_bytes += len(data)
         if player.sender is None:
             player.sender = asyncio.create_task(send(self.state, player, self._udp))
 

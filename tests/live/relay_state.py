@@ -10,9 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tests.live.faults import Clocks, Faults, Track
-
-Place = tuple[int, bool]
-"""A track, and whether it is its RTCP."""
+from tests.live.relay_kept import Kept, Place
 
 
 @dataclass
@@ -29,6 +27,9 @@ class Path:
     """Of the packets, in bytes."""
     frames: int = 0
     generation: int = 0
+    kept: Kept = field(default_factory=Kept)
+    """Of the publisher."""
+    unkeyed: int = 0
 
 
 class Client:
@@ -120,6 +121,7 @@ class State:
                     "frames": path.frames,
                     "players": sum(client.is_playing for client in self.clients_of(name, "play")),
                     "generation": path.generation,
+                    "unkeyed": path.unkeyed,
                 }
                 for name, path in self.paths.items()
             },

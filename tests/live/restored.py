@@ -73,6 +73,11 @@ class Restored:
         return self._running.is_over
 
     @property
+    def processes(self) -> dict[int, str]:
+        """The command lines of all that run below it, by their numbers."""
+        return processes_below(self.pid)
+
+    @property
     def log(self) -> str:
         """What it has said on standard error."""
         return self.log_path.read_text()
@@ -122,6 +127,19 @@ class Restored:
             assert not self.is_over, self.log
             time.sleep(0.05)
 
+    def wait(self, timeout_seconds: float = 30.0) -> int:
+        """Wait for its end; gives its exit code, below zero where a signal ended it.
+
+        Raises:
+            AssertionError: It did not come in time.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        # Its end stays to be seen by whoever started it.
+        while (ended := os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is None:
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.02)
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
     def terminate(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send it a signal."""
         os.kill(self.pid, number)
@@ -130,3 +148,26 @@ class Restored:
     def _running(self) -> Child:
         assert self._process is not None, "it was not entered"
         return self._process
+
+
+def processes_below(pid: int) -> dict[int, str]:
+    """The command lines of a process's children, and of theirs, by their numbers."""
+    parents, lines = dict[int, int](), dict[int, str]()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # gone meanwhile
+            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                parents[int(folder.name)] = int(parent)
+                lines[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return {child: lines[child] for child in found - {pid} if child in lines}
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; not where it only waits to be forgotten."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

@@ -21,6 +21,7 @@ from streamrestore.live.clock import LIVE_TIME_BASE
 from streamrestore.live.encoding import GOP_SECONDS
 from streamrestore.live.ffmpeg_words import cause_of, words_of
 from streamrestore.live.fitting import Fitter
+from streamrestore.live.states import Cause
 from streamrestore.probing import AV_ERRORS
 from streamrestore.segment_file import close_quietly
 from workers.live.messages import Closed, Finish, Lost, Play, Publish, Repeat, Show, Taken, Up
@@ -28,6 +29,9 @@ from workers.live.ring import FrameRing
 
 if TYPE_CHECKING:
     from workers.live.child import Line
+
+_MPEGTS_SOUNDS = frozenset({"aac", "ac3", "dts", "eac3", "mp2", "mp3", "opus", "truehd"})
+"""What MPEG-TS has names for, by FFmpeg's."""
 
 
 def publish(request: Publish, line: "Line") -> None:
@@ -53,6 +57,10 @@ def publish(request: Publish, line: "Line") -> None:
             publishing.serve(line)
             publishing.finish()
         line.send(Closed())
+    except av.error.HTTPForbiddenError as error:
+        # A password is asked for by another answer. This one is for a path that is taken, as by our own connection
+        # before, which a server that stood still does not know to be gone: a minute's wait would be for nothing.
+        line.send(Lost(Cause.FAILED, words_of(error)))
     except AV_ERRORS as error:
         line.send(Lost(cause_of(error), words_of(error)))
 
@@ -65,6 +73,8 @@ class _Publishing:
         self._info = request.info
         self.notes: tuple[str, ...] = ()
         self._stream = add_video(output, request.info, request.encoding)
+        if request.encoding.codec_tag is not None:
+            self._stream.codec_context.codec_tag = request.encoding.codec_tag
         # Threads with a frame each, which files are encoded with, hold as many frames back.
         self._stream.codec_context.thread_type = "SLICE"
         self._encoder = FrameEncoder(self._stream, request.info, request.encoding)
@@ -155,10 +165,22 @@ class _Publishing:
     def _add_sound(self, request: Publish, stack: ExitStack) -> AudioStream | None:
         if request.sound is None:
             return None
-        template = stack.enter_context(av.open(io.BytesIO(request.sound), format="nut"))
+        template = stack.enter_context(av.open(io.BytesIO(request.sound), format="nut")).streams.audio[0]
+        container = request.encoding.container
+        if _holds(container, template):
+            return self._output.add_stream_from_template(template)
+        self.notes = (f"{container} holds no {template.codec_context.codec.canonical_name}: it goes without sound",)
+        return None
+
+
+def _holds(container: str, sound: AudioStream) -> bool:
+    """Whether players of such an output find that sound in it."""
+    if container == "mpegts":  # takes all, as data that nobody knows
+        return sound.codec_context.codec.canonical_name in _MPEGTS_SOUNDS
+    # HLS takes all, too; what its segments do not take ends it.
+    with av.open(io.BytesIO(), "w", format="mp4" if container == "hls" else container) as probe:
         try:
-            return self._output.add_stream_from_template(template.streams.audio[0])
+            probe.add_stream_from_template(sound)
         except ValueError:
-            name = template.streams.audio[0].codec_context.codec.canonical_name
-            self.notes = (f"{request.encoding.container} holds no {name}: it goes without sound",)
-            return None
+            return False
+        return True

@@ -33,8 +33,9 @@ from workers.live.ring import FrameRing
 if TYPE_CHECKING:
     from workers.live.child import Line
 
-RING_SLOTS = 4
-"""Frames on their way to the supervisor, which takes each at once; more would only be delay."""
+RING_SLOTS = 16
+"""Frames on their way to the supervisor. It takes each at once, so that but for a moment in which it is busy one
+slot is used again and again, and the memory of the others is never touched."""
 
 _REMEMBERED_PACKETS = 64
 """Packets whose arrival is remembered until their pictures are shown."""
@@ -109,7 +110,8 @@ class _Reading:
         self._keyed = False
         self._arrivals: OrderedDict[int, float] = OrderedDict()
         self._burst = OpeningBurst()
-        self._primed = False
+        # A recording comes as fast as it is taken, and all of it is wanted.
+        self._primed = request.waits
         self._told = 0.0
         self._ring: FrameRing | None = None
         self._kind: tuple[int, int, str] | None = None
@@ -178,6 +180,7 @@ class _Reading:
             if self._burst.is_old(arrival, media):
                 return
             self._primed = True
+            self._line.send(Priming(self._burst.dropped))  # all of them: a burst is over before one is told of again
         info = self._describe(frame)
         slot = self._free_slot()
         if slot is None:

@@ -20,8 +20,13 @@ def test_of_a_burst_nothing_is_shown_and_of_what_follows_all_but_the_first(burst
     assert burst <= found <= burst + 1
 
 
-def test_a_source_without_times_is_shown_from_its_first_picture() -> None:
-    assert first_new([0.0, 0.001], [None, None]) == 0
+def test_a_source_without_times_is_shown_from_its_second_picture() -> None:
+    assert first_new([0.0, 0.001], [None, None]) == 1
+
+
+def test_a_burst_is_one_although_the_time_of_its_first_picture_is_not_known() -> None:
+    arrivals = [*(0.0005 * number for number in range(40)), 0.06, 0.1]
+    assert first_new(arrivals, [None, *(0.04 * number for number in range(1, 42))]) == 40
 
 
 def test_a_burst_that_does_not_end_is_shown_after_two_seconds() -> None:

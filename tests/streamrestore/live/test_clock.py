@@ -154,6 +154,15 @@ def test_a_drifting_clock_is_followed(drift: float, jitter: float) -> None:
     assert worst <= jitter + 0.02
 
 
+def test_the_earliest_arrivals_are_followed_and_not_the_mean() -> None:
+    chance = random.Random(2)
+    clock = LiveClock(START)
+    for place in range(5000):
+        taken = START + 1 + place * STEP
+        pts = clock.video(taken + chance.uniform(0, JITTER), place * STEP)
+        assert START + pts * TICK <= taken + 0.015 or place < 1500
+
+
 def test_reconnections_are_no_rebases_and_count_from_one_epoch() -> None:
     clock = LiveClock(START)
     arrival, pts = START, list[int]()

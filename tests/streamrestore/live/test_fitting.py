@@ -88,6 +88,16 @@ def test_what_is_round_stays_round_and_in_the_middle(size: tuple[int, int]) -> N
     assert (fitted[1] == 128).all()
 
 
+@pytest.mark.parametrize("size", [(66, 32), (32, 66)])
+def test_light_and_colour_end_at_the_same_place(size: tuple[int, int]) -> None:
+    """Also where half of what is left over is odd."""
+    output = described("yuv420p", *size)
+    source = described("yuv420p", 32, 32)
+    luma, chroma, _ = Fitter(output).fit(flat(source, (200, 90, 170)), source)
+    assert np.array_equal(np.argwhere(luma == 200)[::2][0], 2 * np.argwhere(chroma == 90)[0])
+    assert (luma == 200).sum() == 4 * (chroma == 90).sum() == 32 * 32
+
+
 def test_a_picture_that_fits_is_left_alone() -> None:
     output = described("yuv420p", 64, 48)
     planes = noisy(output)

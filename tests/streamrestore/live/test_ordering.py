@@ -152,22 +152,29 @@ def test_before_anything_is_known_nothing_is_hurried() -> None:
 
 
 def test_patience_is_learned_from_frames_that_came_too_late() -> None:
-    """Workers became ten times slower: frames are given up at first, but not for ever."""
+    """Of each pair the first takes ten times as long as the second, and is given up at first, but not for ever."""
     order = FrameOrder(5.0)
-    given_up = list[bool]()
-    now, number = 0.0, 0
-    for turnaround in [0.05] * 60 + [0.5] * 200:
-        order.add(number, now)
-        order.add(number + 1, now)
-        # The second one of each pair is back a little earlier, so that the first has to hurry.
-        order.settle(number + 1, now + turnaround * 0.9)
-        given_up += [leaving.given_up for leaving in order.take(now + turnaround * 0.99)]
-        order.settle(number, now + turnaround)
-        given_up += [leaving.given_up for leaving in order.take(now + turnaround)]
-        number, now = number + 2, now + 1.0
-    assert not any(given_up[:120])
-    assert any(given_up[120:])
-    assert not any(given_up[200:])
+    order.add(0, 0.0)
+    order.settle(0, 0.05)
+    given_up = [leaving.given_up for leaving in order.take(0.05)]
+    for now in range(1, 100):
+        order.add(2 * now, now)
+        order.add(2 * now + 1, now)
+        order.settle(2 * now + 1, now + 0.05)
+        given_up += [leaving.given_up for leaving in order.take(now + 0.49)]
+        order.settle(2 * now, now + 0.5)
+        given_up += [leaving.given_up for leaving in order.take(now + 0.5)]
+    assert any(given_up)
+    assert not any(given_up[60:])
+
+
+def test_patience_never_exceeds_the_latency_allowed() -> None:
+    order = FrameOrder(1.0)
+    for number in range(10):
+        order.add(number, float(number))
+        order.settle(number, number + 0.9)
+        order.take(number + 0.9)
+    assert order.patience_seconds == 1.0
 
 
 def test_a_dropped_frame_blocks_nobody() -> None:
@@ -179,6 +186,16 @@ def test_a_dropped_frame_blocks_nobody() -> None:
     order.drop(0)
     assert order.due(0.1) == 0.1
     assert order.take(0.1) == leave(1)
+
+
+def test_a_frame_that_was_back_and_is_dropped_hurries_nobody() -> None:
+    order = FrameOrder(MAX_LATENCY)
+    order.add(0, 0.0)
+    order.add(1, 0.0)
+    order.settle(1, 0.05)
+    assert order.due(0.05) == 0.25
+    order.drop(1)
+    assert order.due(0.05) == MAX_LATENCY
 
 
 def test_what_was_given_up_is_not_remembered_for_ever() -> None:
