@@ -1,7 +1,7 @@
 """Find out what a file is, before it is read through: its container, streams, formats, colour and side data."""
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
@@ -382,7 +382,8 @@ def _chroma_location(opening: Opening, container: InputContainer, stream: VideoS
         return y4m_chroma_location(opening.beginning(_Y4M_HEADER_BYTES))
     tagged = tagged_chroma_location(stream)
     if tagged is None and container.format.name.startswith("matroska"):
-        return matroska_chroma_location(opening.beginning(LONGEST_HEADER), stream.index)
+        with suppress(FileNotFoundError):  # it came over a network
+            return matroska_chroma_location(opening.beginning(LONGEST_HEADER), stream.index)
     return tagged
 
 

@@ -143,7 +143,7 @@ def live_command(
         )
     secrets = [secret for stream in streams for each in (stream.source, *stream.to) for secret in each.secrets]
     hide_arguments(secrets)
-    set_up_log(log_format.value, secrets)
+    set_up_log(log_format.value, secrets, background=True)
     wanted = wanted or streams[0].task
     if is_auto(wanted):
         raise ConfigError("-t auto looks through a whole video first, and a live one has no end: name the tasks")

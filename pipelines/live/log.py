@@ -1,6 +1,8 @@
 """What a live run says while it runs: one line on stderr for each change, without secrets, in words or as JSON."""
 
+import atexit
 import copy
+import io
 import json
 import logging
 import re
@@ -8,10 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from queue import Full, Queue
 from types import TracebackType
-from typing import Literal, TextIO
+from typing import Literal, TextIO, cast
 
 from streamrestore.live.addresses import redact
 
@@ -23,6 +27,9 @@ REPEAT_SECONDS = 10.0
 
 _MOST_REMEMBERED = 1000
 """Different lines of the last seconds."""
+
+_MOST_WAITING = 1000
+"""Lines that wait to be written in the background."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _PLACED = ("stream", "part", "address", "left_out", "until")
@@ -46,7 +53,13 @@ def note(stream: str, part: Part, event: str, *, level: int = logging.INFO, **fi
     _log.log(level, "%s", event, extra={"live": {"stream": stream, "part": part, **fields}})
 
 
-def set_up_log(format: LogFormat, secrets: Iterable[str], *, repeat_seconds: float = REPEAT_SECONDS) -> None:
+def set_up_log(
+    format: LogFormat,
+    secrets: Iterable[str],
+    *,
+    repeat_seconds: float = REPEAT_SECONDS,
+    background: bool = False,
+) -> None:
     """Send what every logger says, warnings and crashes among it, to stderr as a live run's lines.
 
     Handlers that are there already are taken off, for they would show secrets.
@@ -55,8 +68,9 @@ def set_up_log(format: LogFormat, secrets: Iterable[str], *, repeat_seconds: flo
         format: ``plain`` for people, ``json`` for one object a line.
         secrets: Which no line shows.
         repeat_seconds: The same line comes at most once in so long.
+        background: Whether a thread of its own writes, so that nobody waits where stderr is not read.
     """
-    handler = LiveHandler(sys.stderr, repeat_seconds)
+    handler = LiveHandler(cast(TextIO, Background(sys.stderr)) if background else sys.stderr, repeat_seconds)
     handler.setFormatter(_JsonFormatter() if format == "json" else _PlainFormatter())
     handler.addFilter(SecretFilter(secrets))
     root = logging.getLogger()
@@ -70,6 +84,39 @@ def set_up_log(format: LogFormat, secrets: Iterable[str], *, repeat_seconds: flo
     sys.excepthook = _say_crash
     threading.excepthook = _say_thread_crash
     sys.unraisablehook = _say_unraisable
+
+
+class Background(io.TextIOBase):
+    """A text stream that is written to by a thread of its own; what it is too far behind for is lost and counted."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._queue: Queue[str] = Queue(_MOST_WAITING)
+        self._lost = 0
+        threading.Thread(target=self._run, name="log", daemon=True).start()
+        atexit.register(self.drain)
+
+    def write(self, text: str) -> int:
+        """Have it written soon."""
+        try:
+            self._queue.put_nowait(text)
+        except Full:
+            self._lost += 1
+        return len(text)
+
+    def drain(self, seconds: float = 1.0) -> None:
+        """Wait until all is written, but not long."""
+        deadline = time.monotonic() + seconds
+        while self._queue.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def _run(self) -> None:
+        while True:
+            text, lost, self._lost = self._queue.get(), self._lost, 0
+            with suppress(OSError, ValueError):  # nobody reads it any more
+                self._stream.write(f"[{lost} lines were lost: nobody read them]\n{text}" if lost else text)
+                self._stream.flush()
+            self._queue.task_done()
 
 
 class SecretFilter(logging.Filter):

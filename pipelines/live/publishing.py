@@ -29,8 +29,11 @@ HUNG_SECONDS = 1.5
 RING_SLOTS = 4
 """Frames on their way to the publisher; a full ring loses the newest, and says so."""
 
-_MOST_OUTSTANDING = 200
-"""Messages that a publisher has not answered for: the pipe to it must never fill."""
+_MOST_OUTSTANDING_BYTES = 32 << 10
+"""Sent to a publisher and not answered for: the pipe to it, which takes twice that, must never fill."""
+
+_MESSAGE_BYTES = 256
+"""What a message takes in the pipe beside its data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,19 @@ class Encoded:
     """What encoding and writing took."""
 
 
+_MAY_BE_THE_SOUND = frozenset({Cause.INVALID, Cause.DIED, Cause.FAILED})
+"""Why an output does not start that cannot hold the source's sound, which not every muxer knows beforehand."""
+
 _Kind = Literal["fresh", "held", "sound"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A message that was not answered for."""
+
+    kind: _Kind
+    at: float
+    bytes: int
 
 
 class PublisherLink:
@@ -75,7 +90,12 @@ class PublisherLink:
         self._ring: FrameRing | None = None
         self._info: SourceInfo | None = None
         self._sound: bytes | None = None
-        self._outstanding: deque[tuple[_Kind, float]] = deque()
+        self._outstanding: deque[_Sent] = deque()
+        self._outstanding_bytes = 0
+        self._heard = 0.0
+        self._last: tuple[Planes, SourceInfo] | None = None
+        self._mute = False
+        """Whether the output did not start with this sound, and is to go without."""
         self._retry_at = self._began = 0.0
         self._attempts = 0
         self._key = True
@@ -103,7 +123,7 @@ class PublisherLink:
             published=self._published,
             held=self._held,
             dropped=dict(self._dropped),
-            in_flight=sum(kind == "fresh" for kind, _ in self._outstanding),
+            in_flight=sum(sent.kind == "fresh" for sent in self._outstanding),
             reconnects=dict(self._reconnects),
             respawns=self._respawns,
             age_seconds=None if self._went_out is None else now - self._went_out,
@@ -115,37 +135,34 @@ class PublisherLink:
         if self._info is None:
             self._info = live_info(info)
             yield from self._start(now)
+        self._last = planes, info
         if self.state is not PublisherState.PUBLISHING or self._child is None:
             self._drop("unavailable")
-            return
-        if self._ring is None or info.video.frame_bytes() > self._ring.slot_bytes:
-            self._share_ring(info.video.frame_bytes())
-        assert self._ring is not None
-        slot = self._ring.free_slot()
-        if slot is None:
+        elif not self._send_frame(planes, info, pts, "fresh", now):
             self._drop("full")
-            return
-        self._ring.fill(slot, planes)
-        other = None if info.video == self._info.video else info.video
-        self._tell(Show(slot, pts, other, self._key), "fresh", now)
-        self._key = False
 
     def repeat(self, pts: int, now: float, *, card: bool) -> None:
         """Publish the last frame once more."""
-        if self.state is PublisherState.PUBLISHING and not self._key and len(self._outstanding) < RING_SLOTS:
+        if self.state is not PublisherState.PUBLISHING or self._last is None or len(self._outstanding) >= RING_SLOTS:
+            return
+        if self._key:
+            # This publisher has not seen it: it took over while there was nothing fresh.
+            self._send_frame(*self._last, pts, "held", now)
+        else:
             self._tell(Repeat(pts, card), "held", now)
 
     def play(self, data: bytes, pts: int, duration: int, now: float) -> None:
-        """Publish a packet of sound."""
-        if self.state is PublisherState.PUBLISHING and len(self._outstanding) < _MOST_OUTSTANDING:
-            self._tell(Play(data, pts, duration), "sound", now)
+        """Publish a packet of sound; where the publisher is behind, it is left out."""
+        room = _MOST_OUTSTANDING_BYTES - self._outstanding_bytes
+        if self.state is PublisherState.PUBLISHING and len(data) + _MESSAGE_BYTES <= room:
+            self._tell(Play(data, pts, duration), "sound", now, len(data))
 
     def hear(self, sound: bytes | None, now: float) -> Iterator[OutputChanged]:
         """The source's sound is like this from now on: where it is another, the output begins anew."""
         if sound == self._sound:
             return
-        self._sound = sound
-        if self._child is not None:
+        self._sound, self._mute = sound, False
+        if self.state is not PublisherState.STOPPED and self._child is not None:
             self._drop_child()
             yield from self._start(now)
 
@@ -185,9 +202,16 @@ class PublisherLink:
             case PublisherState.STARTING:
                 return self._began + START_SECONDS
             case PublisherState.PUBLISHING if self._outstanding:
-                return self._outstanding[0][1] + HUNG_SECONDS
+                # Slow is not hung: what counts is since when nothing was done.
+                return max(self._outstanding[0].at, self._heard) + HUNG_SECONDS
             case _:
                 return None
+
+    def fail(self, now: float, words: str) -> Iterator[OutputChanged]:
+        """Begin anew after something that should not be."""
+        if self.state not in (PublisherState.WAITING, PublisherState.STOPPED):
+            self._respawns += 1
+            yield from self._lose(now, Cause.FAILED, words, replace=True)
 
     def finish(self, now: float) -> Iterator[OutputChanged]:
         """Have the end written; `closed` says when it is, and `close` ends the wait."""
@@ -213,13 +237,15 @@ class PublisherLink:
                 self._key = True
                 yield self._change(PublisherState.PUBLISHING, words="; ".join(message.notes))
             case Taken() if self._outstanding:
-                kind, _ = self._outstanding.popleft()
-                if kind == "fresh":
+                sent = self._outstanding.popleft()
+                self._outstanding_bytes -= sent.bytes
+                self._heard = now
+                if sent.kind == "fresh":
                     self._published += 1
                     yield Encoded(message.seconds)
-                elif kind == "held":
+                elif sent.kind == "held":
                     self._held += 1
-                if kind != "sound":
+                if sent.kind != "sound":
                     self._went_out = now
                     self._backoff.up(now)
             case Closed():
@@ -243,7 +269,7 @@ class PublisherLink:
             yield from self._lose(now, Cause.INVALID, str(error), replace=False)
             return
         self._attempts += 1
-        request = Publish(target.url, str(self.address), target.options, self._info, encoding, self._sound)
+        request = Publish(target.url, str(self.address), target.options, self._info, encoding, self._wanted_sound)
         if not self._child.send(request):
             self._respawns += 1
             yield from self._lose(now, Cause.DIED, "the process that was to publish died", replace=True)
@@ -266,10 +292,30 @@ class PublisherLink:
         if self._child is not None:
             self._child.give(self._ring)
 
-    def _tell(self, message: object, kind: _Kind, now: float) -> None:
+    @property
+    def _wanted_sound(self) -> bytes | None:
+        return None if self._mute else self._sound
+
+    def _send_frame(self, planes: Planes, info: SourceInfo, pts: int, kind: _Kind, now: float) -> bool:
+        """Hand a frame over; False where there is no room."""
+        assert self._info is not None
+        if self._ring is None or info.video.frame_bytes() > self._ring.slot_bytes:
+            self._share_ring(info.video.frame_bytes())
+        assert self._ring is not None
+        slot = self._ring.free_slot()
+        if slot is None:
+            return False
+        self._ring.fill(slot, planes)
+        other = None if info.video == self._info.video else info.video
+        self._tell(Show(slot, pts, other, self._key), kind, now)
+        self._key = False
+        return True
+
+    def _tell(self, message: object, kind: _Kind, now: float, data_bytes: int = 0) -> None:
         assert self._child is not None
         if self._child.send(message):
-            self._outstanding.append((kind, now))
+            self._outstanding.append(_Sent(kind, now, data_bytes + _MESSAGE_BYTES))
+            self._outstanding_bytes += data_bytes + _MESSAGE_BYTES
         elif kind == "fresh":
             self._drop("lost")
 
@@ -278,6 +324,9 @@ class PublisherLink:
 
     def _lose(self, now: float, cause: Cause, words: str, *, replace: bool) -> Iterator[OutputChanged]:
         self._reconnects[cause] = self._reconnects.get(cause, 0) + 1
+        if self.state is PublisherState.STARTING and self._wanted_sound and cause in _MAY_BE_THE_SOUND:
+            self._mute = True
+            words += "; tried without the sound next"
         self._forget_outstanding()
         if replace:
             self._drop_child()
@@ -285,10 +334,11 @@ class PublisherLink:
         yield self._change(PublisherState.BACKOFF, cause, words)
 
     def _forget_outstanding(self) -> None:
-        for kind, _ in self._outstanding:
-            if kind == "fresh":
+        for sent in self._outstanding:
+            if sent.kind == "fresh":
                 self._drop("lost")
         self._outstanding.clear()
+        self._outstanding_bytes = 0
 
     def _drop_child(self) -> None:
         self._forget_outstanding()

@@ -26,8 +26,14 @@ QUIET_SECONDS = 1.0
 _SLOW_FACTOR = 4.0
 """Cameras of few frames a second may be silent for so many times their usual distance."""
 
+UNKNOWN_SECONDS = 2.5
+"""Between two pictures, where only one was seen and nothing is said of a rate."""
+
 _PRIMING_SECONDS = 30.0
 """What the first key frame may take where packets come."""
+
+_SILENT_SECONDS = 10.0
+"""Without a packet for so long, a connection that has given no picture yet is given up."""
 
 _FASTEST_LEARNED, _SLOWEST_LEARNED = 0.01, 10.0
 
@@ -86,7 +92,7 @@ class ReaderLink:
         self._heard = now
         self._seen = now
         self._interval: float | None = None
-        self._skipped = self._skipped_before = self._damaged = self._damaged_before = 0
+        self._skipped = self._damaged = self._damaged_before = 0
         self.state = ReaderState.BACKOFF
         self.reconnects: dict[Cause, int] = {}
         self.respawns = 0
@@ -114,12 +120,20 @@ class ReaderLink:
     @property
     def stall_seconds(self) -> float:
         """Silence of pictures after which this source counts as lost."""
-        return max(STALL_SECONDS, _SLOW_FACTOR * (self._interval or 0.0))
+        return max(STALL_SECONDS, _SLOW_FACTOR * self._usual_interval)
 
     @property
     def quiet_seconds(self) -> float:
         """Silence of pictures after which this source is said to stall."""
-        return max(QUIET_SECONDS, _SLOW_FACTOR / 2 * (self._interval or 0.0))
+        return max(QUIET_SECONDS, _SLOW_FACTOR / 2 * self._usual_interval)
+
+    @property
+    def _usual_interval(self) -> float:
+        """Seconds between two pictures, as was seen, or else as the source says."""
+        if self._interval is not None:
+            return self._interval
+        rate = None if self._info is None else self._info.average_rate
+        return float(1 / rate) if rate else UNKNOWN_SECONDS
 
     def outage_now(self, now: float) -> float:
         """Seconds in all in which nothing came."""
@@ -153,7 +167,7 @@ class ReaderLink:
                 if now >= self._began + OPEN_SECONDS:
                     yield from self._hang(now, Cause.TIMEOUT, f"no answer for {OPEN_SECONDS:g} s")
             case ReaderState.PRIMING:
-                silent, long = now >= self._heard + OPEN_SECONDS, now >= self._began + _PRIMING_SECONDS
+                silent, long = now >= self._heard + _SILENT_SECONDS, now >= self._began + _PRIMING_SECONDS
                 if silent or long:
                     yield from self._hang(now, Cause.NO_VIDEO, "no picture came that could be shown")
             case ReaderState.STREAMING | ReaderState.STALLED if not self.paused:
@@ -175,13 +189,18 @@ class ReaderLink:
             case ReaderState.CONNECTING:
                 return self._began + OPEN_SECONDS
             case ReaderState.PRIMING:
-                return min(self._heard + OPEN_SECONDS, self._began + _PRIMING_SECONDS)
+                return min(self._heard + _SILENT_SECONDS, self._began + _PRIMING_SECONDS)
             case ReaderState.STREAMING if not self.paused:
                 return self._seen + self.quiet_seconds
             case ReaderState.STALLED if not self.paused:
                 return self._seen + self.stall_seconds
             case _:
                 return None
+
+    def fail(self, now: float, words: str) -> Iterator[Changed]:
+        """Begin anew after something that should not be."""
+        if self.state is not ReaderState.STOPPED:
+            yield from self._hang(now, Cause.FAILED, words)
 
     def stop(self, now: float) -> Iterator[Changed]:
         """Close the connection in good order; the process is killed by `close`."""

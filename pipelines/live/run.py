@@ -1,8 +1,9 @@
 """A live run, put together and led to its end."""
 
+import resource
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -83,6 +84,7 @@ def run_live(
         check_live_request(_request(stream))
     prepare_outputs([address for stream in streams for address in stream.to], overwrite=options.overwrite)
     network = options.network
+    allow_descriptors()
     with ExitStack() as cleanup:
         restorers = Restorers(start)
         cleanup.callback(restorers.close)
@@ -124,6 +126,13 @@ def prepare_outputs(outputs: Iterable[Address], *, overwrite: bool) -> None:
                 raise OutputError(f"{output} cannot be written: {error.strerror}; give another --to") from error
 
 
+def allow_descriptors() -> None:
+    """Let this process open as many files as it may: each stream takes some ten."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def stage_costs(network: Network) -> Mapping[int, float]:
     """What one, two and three stages of a chain of networks compute for a pixel."""
     return {
@@ -135,8 +144,9 @@ def stage_costs(network: Network) -> Mapping[int, float]:
 
 def reader_options(source: Address, transport: str) -> Mapping[str, str]:
     """What FFmpeg is told when it opens a source."""
-    timeout = str(round(OPEN_SECONDS * 1e6))
-    common = {"fflags": "+discardcorrupt", "flags": "low_delay"}
+    # Less than the supervisor's patience, whose end costs a process.
+    timeout = str(round(0.8 * OPEN_SECONDS * 1e6))
+    common = {"fflags": "+discardcorrupt"}
     if source.scheme in ("rtsp", "rtsps"):
         # What the stream is its pictures say; to look at it longer only delays the first one.
         return {"rtsp_transport": transport, "timeout": timeout, "analyzeduration": "0", "probesize": "32"}

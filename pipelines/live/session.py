@@ -133,7 +133,12 @@ class StreamSession:
         self._plan: PatchPlan | None = None
         self.level = 0
         """How many stages of the network are run on frames; 0 passes them on."""
+        self.probes = False
+        """Whether frames may be restored only to know what that takes, where frames are passed on."""
+        self._probe: LiveFrame | None = None
+        """Of those the one that is out."""
         self._probed = 0.0
+        self._usual_latency = 0.0
         self._hold_at: float | None = None
         """When the last frame goes out again; None before the first."""
         self._holding = False
@@ -192,11 +197,11 @@ class StreamSession:
         self._order.add(frame.number, captured.arrival_seconds)
         if self.level == 0 and self._policy == "degrade":
             self._pass(frame, now)
-            if now >= self._probed + PROBE_SECONDS:
+            if self.probes and self._probe is None and now >= self._probed + PROBE_SECONDS:
                 self._probed = now
-                self.pending.append(
-                    LiveFrame(-1, frame.planes, frame.info, frame.plan, 0, now, now + PROBE_SECONDS, probe=True)
-                )
+                due = now + PROBE_SECONDS
+                self._probe = LiveFrame(-1, frame.planes, frame.info, frame.plan, 0, now, due, probe=True)
+                self.pending.append(self._probe)
             return
         self.pending.append(frame)
         if self._policy == "wait":
@@ -249,6 +254,8 @@ class StreamSession:
             stages: That were run.
             now: When.
         """
+        if frame.probe:
+            self._probe = None
         if frame.probe or self._frames.get(frame.number) is not frame or frame.settled_at is not None:
             return
         if restored is None:
@@ -266,6 +273,7 @@ class StreamSession:
     def _give_up(self, frame: LiveFrame, reason: str, now: float) -> None:
         """What becomes of a frame that will not be restored in time."""
         if frame.probe:
+            self._probe = None
             return
         if self._policy == "drop-oldest":
             self._order.drop(frame.number)
@@ -327,10 +335,23 @@ class StreamSession:
             return
         self._hold_at = now + (HELD_SECONDS if self._holding else FIRST_HELD_SECONDS)
         self._holding = True
-        pts = self._clock.held(now, self._usual_latency(now))
+        pts = self._clock.held(now, self._usual_latency)
         card = self._captured_at is not None and now >= self._captured_at + CARD_AFTER_SECONDS
         for link in self.outputs:
             link.repeat(pts, now, card=card)
+
+    def recover(self, now: float, words: str) -> None:
+        """Begin anew after something that should not be: the other streams are not to suffer from it."""
+        self._drop("failed", len(self._frames))
+        self._frames.clear()
+        self.pending.clear()
+        self._probe = None
+        self._order = FrameOrder(float("inf") if self._policy == "wait" else self._max_latency)
+        self.reader.paused = False
+        for change in self.reader.fail(now, words):
+            self._tell_reader(change)
+        for link in self.outputs:
+            self._tell_output(link, link.fail(now, words))
 
     def stop_reading(self, now: float) -> None:
         """Take nothing more from the source."""
@@ -367,6 +388,8 @@ class StreamSession:
         """What is known of it now."""
         while self._latencies and self._latencies[0][0] < now - _RECENT_SECONDS:
             self._latencies.popleft()
+        if (latency := self._latency()) is not None:
+            self._usual_latency = latency.p50
         return StreamReport(
             name=self.name,
             source=self.source,
@@ -379,7 +402,7 @@ class StreamSession:
             opening=self.reader.opening,
             level=self.level,
             fps=self.fps(now),
-            latency=self._latency(),
+            latency=latency,
             frame_age_seconds=None if self._captured_at is None else now - self._captured_at,
             reconnects=dict(self.reader.reconnects),
             respawns=self.reader.respawns,
@@ -405,10 +428,6 @@ class StreamSession:
             return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
         return Latency(at(0.5), at(0.95), at(0.99), ordered[-1])
-
-    def _usual_latency(self, now: float) -> float:
-        latency = self._latency()
-        return 0.0 if latency is None else latency.p50
 
     def _drop(self, reason: str, count: int = 1) -> None:
         self._counts.dropped[reason] = self._counts.dropped.get(reason, 0) + count

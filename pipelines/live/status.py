@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 HEALTHY_SECONDS = 2.0
 """How old the last frame of a stream, and of each of its outputs, may be."""
 
+ALIVE_SECONDS = 10.0
+"""How old the last report may be: after that, nobody leads the streams any more."""
+
 _HOST = "127.0.0.1"
 """Where nothing is said: what is served is for this machine alone."""
 
@@ -188,9 +191,17 @@ def _application(metrics: LiveMetrics, fresh: _Fresh) -> "WSGIApplication":
                 health = describe_health(*fresh.look())
                 status = "200 OK" if health["healthy"] else "503 Service Unavailable"
                 kind, body = "application/json", json.dumps(health, indent=2)
+            case "/livez":
+                _, older_seconds = fresh.look()
+                alive = older_seconds < ALIVE_SECONDS
+                status, kind = ("200 OK" if alive else "503 Service Unavailable"), "text/plain; charset=utf-8"
+                body = f"the supervisor was last seen {older_seconds:.1f} s ago"
             case _:
                 status, kind = "404 Not Found", "text/plain; charset=utf-8"
-                body = "there are /metrics, for Prometheus, and /healthz, which is 200 while all is well"
+                body = (
+                    "there are /metrics, for Prometheus; /healthz, which is 200 while all is well; and /livez, "
+                    "which is 200 while the run goes on"
+                )
         start_response(status, [("Content-Type", kind), ("Cache-Control", "no-store")])
         return [f"{body}\n".encode()]
 

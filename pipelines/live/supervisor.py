@@ -2,10 +2,11 @@
 
 import logging
 import os
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from queue import Empty, SimpleQueue
 from typing import Protocol
@@ -19,6 +20,8 @@ from streamrestore.live.ladder import QualityLadder
 from streamrestore.live.report import StreamReport
 from streamrestore.tasks import Stages
 from workers.live.child import Nursery
+
+log = logging.getLogger(__name__)
 
 DECIDE_SECONDS = 0.25
 """Between two looks at how much work there is time for."""
@@ -40,12 +43,15 @@ class _Bell:
 
     def __init__(self) -> None:
         self._reading, self._writing = os.pipe()
+        self._lock = threading.Lock()
+        self._closed = False
         for end in (self._reading, self._writing):
             os.set_blocking(end, False)
 
     def ring(self) -> None:
-        with suppress(BlockingIOError, OSError):  # it rings already; or the run is over
-            os.write(self._writing, b"\0")
+        with self._lock, suppress(BlockingIOError):  # it rings already
+            if not self._closed:
+                os.write(self._writing, b"\0")
 
     def fileno(self) -> int:
         return self._reading
@@ -55,8 +61,10 @@ class _Bell:
             os.read(self._reading, 1 << 16)
 
     def close(self) -> None:
-        os.close(self._reading)
-        os.close(self._writing)
+        with self._lock:
+            self._closed = True
+            os.close(self._reading)
+            os.close(self._writing)
 
 
 class Stop(Protocol):
@@ -137,14 +145,28 @@ class Supervisor:
         self._bell.silence()
         self._take_answers()
         for session in self._sessions:
-            session.receive(time.monotonic())
+            with self._apart(session):
+                session.receive(time.monotonic())
         self._decide(time.monotonic())
         self._dispatch()
         for session in self._sessions:
-            session.tick(time.monotonic())
+            with self._apart(session):
+                session.tick(time.monotonic())
         self._report(time.monotonic())
         self._nursery.sweep()
         self.longest_gap_seconds = max(self.longest_gap_seconds, time.monotonic() - began)
+
+    @contextmanager
+    def _apart(self, session: StreamSession) -> Iterator[None]:
+        """Keep what should not be in one stream from ending all others."""
+        try:
+            yield
+        except Exception as error:
+            words = f"{type(error).__name__}: {error}"
+            note(session.name, "supervisor", f"it begins anew: {words}", level=logging.ERROR)
+            log.debug("what began anew", exc_info=True)
+            with suppress(Exception):  # else it is tried again a moment later
+                session.recover(time.monotonic(), words)
 
     def _take_answers(self) -> None:
         while True:
@@ -182,6 +204,8 @@ class Supervisor:
         overflowed = sum(session.take_overflow() for session in self._sessions)
         demand = sum(session.fps(now) for session in self._sessions)
         level = self._ladder.decide(now, demand, workers, overflowed) if workers else 0
+        for session in self._sessions:
+            session.probes = workers > 0
         if level == self._level:
             return
         self._level = level

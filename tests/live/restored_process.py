@@ -21,7 +21,7 @@ def main() -> int:
     given = settings()
     streams = [stream_of(**{"task": "derain", **stream}) for stream in given["streams"]]
     secrets = [secret for stream in streams for each in (stream.source, *stream.to) for secret in each.secrets]
-    set_up_log(given["log_format"], secrets)
+    set_up_log(given["log_format"], secrets, background=True)
     build = partial(Sleeper, given["seconds"], given["jitter"], Path(given["slowness"]))
 
     def start() -> RestorerPool:

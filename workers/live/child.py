@@ -24,6 +24,8 @@ from workers.live.ring import FrameRing
 _PR_SET_PDEATHSIG = 1
 """Of Linux's ``prctl``."""
 
+_MESSAGES_AT_ONCE = 32
+
 _PROGRAM = "from workers.live.child import main; main({descriptor})"
 
 
@@ -74,7 +76,10 @@ class Child:
             EOFError: It is gone.
         """
         try:
-            while self.connection.poll():
+            # Not without end: others are to be heard, too.
+            for _ in range(_MESSAGES_AT_ONCE):
+                if not self.connection.poll():
+                    return
                 yield _receive(self.connection)
         except OSError as error:
             raise EOFError from error

@@ -7,6 +7,7 @@ however they ended.
 import mmap
 import os
 import tempfile
+from contextlib import suppress
 from typing import cast
 
 import numpy as np
@@ -87,10 +88,11 @@ class FrameRing:
 
     def close(self) -> None:
         """Let go of the memory; may be called twice."""
-        self._memory.close()
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+        with suppress(BufferError):  # somebody still looks at it, and will let go
+            self._memory.close()
 
     def _place(self, slot: int) -> NDArray[np.uint8]:
         start = _start(self.slots) + slot * _padded(self.slot_bytes)

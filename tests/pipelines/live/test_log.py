@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import re
+import subprocess
 import sys
 import threading
 import warnings
@@ -225,3 +226,29 @@ def test_a_flood_of_different_lines_is_not_remembered_for_ever() -> None:
     assert limiter.admit((4999,), 0.0) is None
     assert limiter.admit((0,), 0.0) == 0
     assert sum(1 for _ in limiter.forget(10.0)) <= 1001
+
+
+def test_a_stderr_that_nobody_reads_holds_nobody_up() -> None:
+    program = """
+import sys, time
+from pipelines.live.log import note, set_up_log
+set_up_log("plain", [], background=True)
+begun = time.monotonic()
+for number in range(5000):
+    note("cam", "reader", f"line {number} " + 100 * "x")
+sys.stdout.write(f"{time.monotonic() - begun}\\n")
+sys.stdout.flush()
+sys.stdin.readline()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert float(process.stdout.readline()) < 60, "it did not wait for ever"
+    _, said = process.communicate("\n", timeout=60)
+    assert "line 0 " in said
+    assert "lines were lost" in said

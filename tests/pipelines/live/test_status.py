@@ -212,3 +212,18 @@ def test_it_is_served_over_ipv6() -> None:
     with serving(new_reports(STREAM), "[::1]:0") as server:
         assert server.url.startswith("http://[::1]:")
         assert health(server)[0] == 200
+
+
+def test_the_run_is_alive_while_reports_come_whatever_its_streams_are() -> None:
+    ill = replace(STREAM, frame_age_seconds=100.0)
+    with serving(new_reports(ill)) as server:
+        assert health(server)[0] == 503
+        assert ask(f"{server.url}/livez")[0] == 200
+
+
+def test_a_run_whose_reports_are_old_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.live.status.ALIVE_SECONDS", 0.05)
+    reports = (STREAM,)
+    with serving(lambda: reports) as server:
+        time.sleep(0.3)
+        assert ask(f"{server.url}/livez")[0] == 503
