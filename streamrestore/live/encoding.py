@@ -32,11 +32,15 @@ _CODECS = {
 }
 """Encoders that can be told to give each frame back at once, and how."""
 
-_FRAGMENTS = {"movflags": "+hybrid_fragmented", "frag_duration": "250000"}
-"""Of MP4, which in the end becomes a plain one. Without a duration, fragments end before key frames, and whatever ends
-the process would take up to a second with it."""
-
 _FILES = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".ts": "mpegts"}
+
+_IN_PIECES: Mapping[str, Mapping[str, str]] = {
+    "mp4": {"movflags": "+hybrid_fragmented", "frag_duration": "250000"},
+    "mov": {"movflags": "+hybrid_fragmented", "frag_duration": "250000"},
+    "matroska": {"cluster_time_limit": "250"},
+}
+"""So that what was written so far can be played whatever ends the process; in the end, MP4 becomes a plain one. Without
+a limit, pieces end before key frames, and up to a second would be lost."""
 
 _PLAIN = SourceInfo(
     path=Path("camera"),
@@ -94,9 +98,8 @@ def plan_target(address: Address) -> Target:
         if path.suffix.lower() == ".m3u8" or address.url.endswith("/") or path.is_dir():
             return _hls(path if path.suffix.lower() == ".m3u8" else path / "index.m3u8", common)
         if (muxer := _FILES.get(path.suffix.lower())) is not None:
-            # What was written so far can be played whatever ends the process.
-            flags = _FRAGMENTS if muxer in ("mp4", "mov") else {}
-            return Target(f"file:{path}", muxer, common | flags | {"flush_packets": "1"}, path, path.parent)
+            options = {**common, **_IN_PIECES.get(muxer, {}), "flush_packets": "1"}
+            return Target(f"file:{path}", muxer, options, path, path.parent)
     raise ConfigError(
         f"{address} is no output for a live stream: give rtsp://, rtmp://, a folder for HLS such as hls/, or a file "
         f"({', '.join(_FILES)})"

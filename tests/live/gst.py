@@ -19,6 +19,7 @@ PACKAGES = (
     "gstreamer1.0-plugins-base",
     "gstreamer1.0-plugins-good",
     "gstreamer1.0-plugins-bad",
+    "gstreamer1.0-tools",
 )
 _TRY = """
 import gi

@@ -42,7 +42,9 @@ def by_ffmpeg(url: str) -> list[int]:
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-rtsp_transport", "tcp", "-i", url]
     command += ["-frames:v", str(FRAMES), "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "-"]
     done = subprocess.run(command, capture_output=True, timeout=PATIENCE_SECONDS, check=True)
-    assert done.stderr == b"", "it has complaints"
+    # Its muxer of raw video counts in whole frames, and two that are close together fall into one.
+    complaints = [line for line in done.stderr.splitlines() if b"non monotonically increasing dts" not in line]
+    assert complaints == []
     lumas = np.frombuffer(done.stdout, np.uint8).reshape(-1, 180, 320)
     codes = [read(luma) for luma in lumas]
     return [code.index for code in codes if code is not None]
