@@ -28,11 +28,12 @@ def main() -> int:
         scene = ["-re", "-stream_loop", "-1", "-i", str(HERE / "rainy.mp4"), "-an"]
         shown = ["-vf", f"scale={asked.size.replace('x', ':')},fps={asked.fps}", "-g", str(asked.fps), "-c:v", *CODEC]
         program = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *scene, *shown]
-        try:
-            return subprocess.run([*program, "-f", "rtsp", "-rtsp_transport", "tcp", url], check=False).returncode
-        except KeyboardInterrupt:
-            return 0
+        command = [*program, "-f", "rtsp", "-rtsp_transport", "tcp", url]
+        return subprocess.run(command, check=False).returncode
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # wherever it comes, also while the server is being ended
+        sys.exit(0)
