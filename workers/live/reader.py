@@ -43,6 +43,9 @@ _REMEMBERED_PACKETS = 64
 _WAIT_SECONDS = 0.005
 """Between two looks for a free slot, where losing frames was not allowed."""
 
+_SLOW_SECONDS = 3.0
+"""An opening that fails only after so long has waited for an answer."""
+
 _TELL_SECONDS = 0.5
 """Between two words that packets come, though no picture does."""
 
@@ -76,8 +79,10 @@ def read(request: Connect, line: "Line") -> None:
     logger = logging.getLogger("libav")
     logger.addHandler(complaints)
     logger.propagate = False
+    began, opened = time.monotonic(), False
     try:
         with av.open(request.url, options=dict(request.options)) as container:
+            opened = True
             reading = _Reading(request, container, line, complaints)
             try:
                 reading.run()
@@ -87,7 +92,10 @@ def read(request: Connect, line: "Line") -> None:
     except StreamRestoreError as error:
         line.send(Lost(Cause.INVALID, str(error)))
     except AV_ERRORS as error:
-        line.send(Lost(cause_of(error), words_of(error)))
+        if isinstance(error, av.error.InvalidDataError) and not opened and time.monotonic() >= began + _SLOW_SECONDS:
+            line.send(Lost(Cause.TIMEOUT, "no answer"))  # which FFmpeg calls invalid data
+        else:
+            line.send(Lost(cause_of(error), words_of(error)))
     finally:
         logger.removeHandler(complaints)
 
