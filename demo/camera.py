@@ -9,6 +9,9 @@ import imageio_ffmpeg
 
 from tests.live.relay import Relay
 
+STOPPED = 255
+"""FFmpeg's exit code after Ctrl-C, which shells keep from programs that they start in the background."""
+
 HERE = Path(__file__).parent
 CODEC = ("libx264", "-preset", "veryfast", "-tune", "zerolatency", "-threads", "1", "-crf", "18", "-pix_fmt", "yuv420p")
 
@@ -29,7 +32,8 @@ def main() -> int:
         shown = ["-vf", f"scale={asked.size.replace('x', ':')},fps={asked.fps}", "-g", str(asked.fps), "-c:v", *CODEC]
         program = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *scene, *shown]
         command = [*program, "-f", "rtsp", "-rtsp_transport", "tcp", url]
-        return subprocess.run(command, check=False).returncode
+        code = subprocess.run(command, check=False).returncode
+        return 0 if code == STOPPED else code
 
 
 if __name__ == "__main__":
