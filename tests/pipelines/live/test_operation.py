@@ -13,14 +13,17 @@ from pathlib import Path
 from urllib.parse import quote
 
 import av
+import numpy as np
 import pytest
 
 from pipelines.exit_codes import ExitCode
 from tests.live.camera import Camera
+from tests.live.camera_session import Painter
 from tests.live.ports import free_port
 from tests.live.relay import Relay
 from tests.live.restored import Restored, is_alive, processes_below
 from tests.live.through import MOST_GAP_SECONDS, check_accounts, open_through, rate
+from tests.live.timecode import plane_of, read
 from tests.live.viewer import Viewer, fresh, indices, largest_gap, reordered
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "streamrestore"
@@ -66,9 +69,9 @@ def test_cameras_that_are_dead_or_die_cost_the_others_nothing_and_sigterm_ends_a
         viewers = [stack.enter_context(Viewer(target.url(name))) for name in names]
         for viewer in viewers:
             viewer.wait_for_pictures(25)
-        before = watch(viewers, 3.0)
+        before = watch(viewers, 2.5)
         doomed.crash()
-        after = watch(viewers, 4.0)
+        after = watch(viewers, 3.0)
         for rate_before, rate_after in zip(before, after, strict=True):
             assert rate_after >= 0.9 * rate_before
         assert run.stream(2)["state"] in ("backoff", "connecting", "stalled")
@@ -184,26 +187,31 @@ def test_the_command_restores_a_camera_with_a_password(tmp_path: Path) -> None:
         source = stack.enter_context(Relay(user="admin", password=PASSWORD))
         target = stack.enter_context(Relay())
         address = f"rtsp://admin:{secret}@127.0.0.1:{source.port}/camera"
-        camera = stack.enter_context(Camera(address, size=(96, 160), fps=12.5))
+        camera = stack.enter_context(Camera(address, size=(96, 160), fps=12.5, noise=True))
         camera.wait_for_session()
         status = f"127.0.0.1:{free_port()}"
         to = ["--to", target.url("restored"), "--to", "out.mkv"]
         (tmp_path / "out.mkv").write_text("nothing that anybody needs")
-        arguments = [address, *to, "-y", "-t", "derain", "--for", "12s", "--status", status, "--crf", "10"]
+        arguments = [address, *to, "-y", "-t", "derain", "--for", "15s", "--status", status, "--crf", "10"]
         process = stack.enter_context(running(*arguments, folder=tmp_path))
         viewer = stack.enter_context(Viewer(target.url("restored")))
         viewer.wait_for_pictures(1, 60)
-        deadline = time.monotonic() + 15
-        while (stream := health(status)["streams"][0])["counts"]["restored_3"] < 25:
-            assert time.monotonic() < deadline, stream
+        stream = health(status)["streams"][0]
+        while sum(stream["counts"][f"restored_{stages}"] for stages in (1, 2, 3)) < 10:
             time.sleep(0.1)
+            assert process.poll() is None, (tmp_path / "stderr").read_text()
+            stream = health(status)["streams"][0]
         check_accounts(stream)
-        seen = exposed(process.pid)
+        seen, processes = exposed(process.pid), processes_below(process.pid)
         with urllib.request.urlopen(f"http://{status}/metrics", timeout=10) as answer:
             seen += answer.read() + json.dumps(health(status)).encode()
         assert process.wait(90) == 0, (tmp_path / "stderr").read_text()
         log = (tmp_path / "stderr").read_text()
         pictures = viewer.pictures
+        deadline = time.monotonic() + ORPHAN_SECONDS
+        while left := [line for pid, line in processes.items() if is_alive(pid)]:
+            assert time.monotonic() < deadline, left
+            time.sleep(0.1)
     assert "workers are ready" in log
     assert "Traceback" not in log
     assert b"admin" not in seen
@@ -213,11 +221,21 @@ def test_the_command_restores_a_camera_with_a_password(tmp_path: Path) -> None:
     assert reordered(indices(pictures)) == []
     assert len(fresh(pictures)) >= 50
     assert {(picture.height, picture.width) for picture in pictures} == {(96, 160)}
-    with av.open(str(tmp_path / "out.mkv")) as written:
-        lumas = [float(frame.to_ndarray()[60:96].std()) for frame in written.decode(video=0)]
-    assert len(lumas) >= 50
-    # What was passed on at first differs from what a network has changed.
-    assert max(lumas) - min(lumas) > 0.05
+    changes = changed(tmp_path / "out.mkv")
+    assert len(changes) >= 50
+    assert sum(change > 3.5 for change in changes) >= 10, "cameras and encoders alone change 2.4 codes"
+
+
+def changed(path: Path) -> list[float]:
+    """By how much the noise in each picture is another one than the camera's, in codes."""
+    painter, found = Painter((96, 160), "yuv420p", True), list[float]()
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            seen = plane_of(frame)
+            if (code := read(seen)) is not None:
+                painted = plane_of(painter.picture(code))
+                found.append(float(np.abs(painted[50:].astype(int) - seen[50:]).mean()))
+    return found
 
 
 def health(status: str) -> dict[str, list[dict[str, dict[str, int]]]]:
