@@ -4,6 +4,7 @@ Whatever ends a run, finished segments stay, and the same command goes on from t
 """
 
 import threading
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -68,7 +69,8 @@ def _restore(
     with stopping_at_once(stop):
         done = folder.finished()
     _begin(job, folder, done, reporter)
-    progress = _restore_segments(job, folder, done, pool, reporter, stop)
+    pending = [segment for segment in job.segments if segment.index not in done]
+    progress = restore_segments(job, folder, pending, pool, StopAware(reporter, stop), stop)
     receipt, warnings = _finish(job, folder, partial, started, stop)
     for warning in warnings:
         reporter.note(f"{job.output}: {warning}")
@@ -86,19 +88,47 @@ def _restore(
 def _finish(
     job: FileJob, folder: WorkFolder, partial: Path, started: datetime, stop: threading.Event
 ) -> tuple[Receipt, tuple[str, ...]]:
-    """Join the segments, compare the result with the source, write the receipt, give it its name.
-
-    Returns:
-        The receipt, and what came up on the way.
-    """
+    """As `join_segments` and `publish`, unless the user asks to stop before the latter."""
     with stopping_at_once(stop):
-        receipt, warnings = _join(job, folder, partial, started)
-    write_receipt(waiting_receipt(partial, job.output), receipt)
-    commit(partial, job.output)
+        receipt, warnings = join_segments(job, folder, partial, started)
+    publish(job, partial, receipt)
     return receipt, warnings
 
 
-def _join(job: FileJob, folder: WorkFolder, partial: Path, started: datetime) -> tuple[Receipt, tuple[str, ...]]:
+def publish(job: FileJob, partial: Path, receipt: Receipt) -> None:
+    """Write the receipt, then give the output its name.
+
+    Args:
+        job: Of the output.
+        partial: What `join_segments` has written.
+        receipt: Of it.
+
+    Raises:
+        OutputError: One of them cannot be written.
+        DiskFullError: There is no space left.
+    """
+    write_receipt(waiting_receipt(partial, job.output), receipt)
+    commit(partial, job.output)
+
+
+def join_segments(
+    job: FileJob, folder: WorkFolder, partial: Path, started: datetime
+) -> tuple[Receipt, tuple[str, ...]]:
+    """Join the segments and compare the result with the source.
+
+    Args:
+        job: All of whose segments are finished.
+        folder: Where they are.
+        partial: Is written.
+        started: When the job began.
+
+    Returns:
+        The receipt, and what came up on the way.
+
+    Raises:
+        StreamRestoreError: A segment is missing, something cannot be read or written, or the result is not what
+            its source says it must be.
+    """
     found = folder.records()
     records = [found[segment.index] for segment in job.segments if segment.index in found]
     if len(records) < len(job.segments):
@@ -111,9 +141,7 @@ def _join(job: FileJob, folder: WorkFolder, partial: Path, started: datetime) ->
         folder.sweep()
         raise SourceError(f"no frame of {job.info.path} is shown{_describe_part(job)}: nothing to restore")
     segments = [
-        FinishedSegment(folder.file_of(record.index), record.stamps, record.order)
-        for record in records
-        if record.stamps
+        FinishedSegment(folder.file_of(record), record.stamps, record.order) for record in records if record.stamps
     ]
     _check_source(job)
     carried = Carried()
@@ -191,16 +219,28 @@ def _tell_what_is_needed(job: FileJob, folder: WorkFolder, reporter: Reporter) -
         )
 
 
-def _restore_segments(
+def restore_segments(
     job: FileJob,
     folder: WorkFolder,
-    done: dict[int, SegmentRecord],
+    pending: Sequence[Segment],
     pool: RestorerPool,
-    reporter: Reporter,
+    report: Callable[[Progress], None],
     stop: threading.Event,
 ) -> Progress:
-    """Restore every segment that is not done yet."""
-    pending = [segment for segment in job.segments if segment.index not in done]
+    """Restore some segments, each of which is finished in the job's folder as soon as it is over.
+
+    Args:
+        job: Whose they are.
+        folder: Of the job, opened.
+        pending: In order.
+        pool: Ready.
+        report: Is told how far it is, several times a second.
+        stop: Ends it early.
+
+    Raises:
+        StoppedError: ``stop`` was set.
+        StreamRestoreError: Something failed.
+    """
     engine = build_engine(
         pool,
         job.info.video,
@@ -213,10 +253,10 @@ def _restore_segments(
         frames = chain.from_iterable(
             job.source.frames(part, on_error=job.options.on_error) for part in _stretches(pending)
         )
-        return engine.run(frames, sink, stop=stop, report=StopAware(reporter, stop))
+        return engine.run(frames, sink, stop=stop, report=report)
 
 
-def _stretches(segments: list[Segment]) -> list[Trim]:
+def _stretches(segments: Sequence[Segment]) -> list[Trim]:
     """The parts of the source that segments cover, neighbours joined: each is read in one go."""
     parts = list[Trim]()
     last: int | None = None

@@ -28,6 +28,8 @@ class Item:
     """As asked for; None puts it beside the input under `default_output`'s name."""
     folder: Path | None = None
     """Where the default name goes instead of beside the input."""
+    stem: Path | None = None
+    """The output without its suffix, where that alone is left to what the plan chooses."""
 
     @property
     def piped(self) -> bool:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from streamrestore.encoder import writing_to
-from streamrestore.errors import OutputError, VerificationError
+from streamrestore.errors import HeldError, OutputError, VerificationError
 from streamrestore.image_output import image_files
 from streamrestore.image_sequence import Pattern
 from streamrestore.places import image_pattern
@@ -48,7 +48,8 @@ def hold_partial(output: Path) -> Iterator[Path]:
     Gives the path to write to; for images it is a pattern in the folder that is held.
 
     Raises:
-        OutputError: Another run is writing this output, or its folder cannot be written.
+        HeldError: Another run is writing this output.
+        OutputError: Its folder cannot be written.
     """
     partial, is_folder = partial_path(output), image_pattern(output) is not None
     try:
@@ -59,7 +60,7 @@ def hold_partial(output: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {partial}: {error.strerror}; choose another place with -o") from error
     try:
         if not _lock(descriptor) or not _names(partial, descriptor):
-            raise OutputError(f"another run is writing {output}; wait for it, or choose another output with -o")
+            raise HeldError(f"another run is writing {output}; wait for it, or choose another output with -o")
         keep = False
         try:
             yield partial / output.name if is_folder else partial

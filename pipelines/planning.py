@@ -222,7 +222,11 @@ def prepare_file(item: Item, options: FileOptions) -> FileJob:
     suffix = item.output.suffix if item.output else None
     encoding = plan_encoding(info, options.encoding, suffix, field_order=fields.flags)
     encoding = with_nvenc(info, encoding, options.encoding, options.hwaccel, options.network.device)
-    output = item.output or default_output(item.source, options.network.tasks, encoding.suffix, item.folder)
+    output = item.output or (
+        default_output(item.source, options.network.tasks, encoding.suffix, item.folder)
+        if item.stem is None
+        else item.stem.with_name(item.stem.name + encoding.suffix)
+    )
     identity = identify_file(opening)
     done = not (options.overwrite or options.restart) and _is_done(output, request_key(identity, options))
     check_output(item.source, output, overwrite=options.overwrite or done)

@@ -15,6 +15,7 @@
     │   └── WorkerStartError    no worker could be started, or not in time
     ├── SinkError               encoding or muxing failed
     │   ├── OutputError         the output exists or cannot be written
+    │   │   └── HeldError       another run is writing it at this moment
     │   └── DiskFullError       no space left where the output goes
     ├── VerificationError       the finished file is not what its source says it must be
     └── StoppedError            the user asked to stop before the last frame
@@ -74,6 +75,10 @@ class SinkError(StreamRestoreError):
 
 class OutputError(SinkError):
     """The output exists, or cannot be written."""
+
+
+class HeldError(OutputError):
+    """Another run is writing the output at this moment."""
 
 
 class DiskFullError(SinkError):

@@ -41,7 +41,8 @@ class Fingerprint:
 
     def add(self, packet: VideoPacket) -> None:
         """Take in the next packet. Not its dts, which Matroska's demuxer guesses otherwise after a seek."""
-        self.value = hash((self.value, packet.pts, packet.duration, packet.size, packet.is_discard))
+        # Numbers alone: their hash is the same in every process, that of None is not.
+        self.value = hash((self.value, packet.pts or 0, packet.duration or 0, packet.size, packet.is_discard))
 
 
 def find_landmarks(info: SourceInfo) -> tuple[Landmark, ...]:

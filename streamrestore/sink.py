@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from streamrestore.encoding import Encoding
@@ -27,6 +27,7 @@ class SegmentSink:
         self._stamps = list[Stamp]()
         self._began = 0.0
         self._stack = ExitStack()
+        self._part: Path | None = None
         self._writer: SegmentWriter | None = None
 
     def write(self, stamp: Stamp, planes: Planes) -> None:
@@ -44,7 +45,8 @@ class SegmentSink:
             self._finish_segment()
         if self._writer is None:
             self._began = time.monotonic()
-            self._writer = self._stack.enter_context(open_segment(self._part(), self._info, self._encoding))
+            self._part = self._stack.enter_context(self._folder.part(self._left[0].index))
+            self._writer = self._stack.enter_context(open_segment(self._part, self._info, self._encoding))
         self._writer.write(stamp.pts, planes)
         self._stamps.append(stamp)
 
@@ -60,20 +62,14 @@ class SegmentSink:
     def abandon(self) -> None:
         """Close and remove the segment that is being written; may be called twice."""
         self._stack.close()
-        if self._left:
-            with suppress(OSError):  # the next run removes it; what went wrong before matters more
-                self._part().unlink()
-
-    def _part(self) -> Path:
-        return self._folder.file_of(self._left[0].index).with_suffix(".part")
 
     def _finish_segment(self) -> None:
         order = self._writer.finish() if self._writer else PacketOrder((), "")
-        self._stack.close()
         seconds = time.monotonic() - self._began if self._writer else 0.0
-        self._folder.commit(self._part(), self._left[0].index, order, self._stamps, seconds)
+        self._folder.commit(self._part, self._left[0].index, order, self._stamps, seconds)
+        self._stack.close()
         self._left.pop(0)
-        self._stamps, self._writer = [], None
+        self._stamps, self._part, self._writer = [], None, None
 
 
 @contextmanager

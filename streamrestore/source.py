@@ -93,7 +93,16 @@ class Source:
         self._deinterlace = deinterlace
         self._reader: Generator[Frame] | None = None
         self._landmarks: tuple[Landmark, ...] | None = None
+        """Key frames, once they were looked for."""
         self._file = _identify(info.opening)
+
+    def locate(self) -> None:
+        """Find out now where reading can begin amid the file, for processes to which this one is sent."""
+        if self._landmarks is None and self.info.opening.pipe is None and self.info.opening.images is None:
+            self._landmarks = find_landmarks(self.info)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopened, (self.info, self._deinterlace, self.nvdec, self._landmarks)
 
     def frames(self, trim: Trim = WHOLE, *, on_error: OnError = "pass") -> Iterator[Frame]:
         """Decode the frames that are shown, in presentation order.
@@ -208,6 +217,14 @@ def open_source(source: Path | Opening) -> Source:
         SourceError, UnsupportedError, DecodeError: As `probe`.
     """
     return Source(probe(source))
+
+
+def _reopened(
+    info: SourceInfo, deinterlace: FieldOrder | None, nvdec: Nvdec | None, landmarks: tuple[Landmark, ...] | None
+) -> Source:
+    source = Source(info, deinterlace=deinterlace, nvdec=nvdec)
+    source._landmarks = landmarks
+    return source
 
 
 def _identify(opening: Opening) -> tuple[int, ...]:

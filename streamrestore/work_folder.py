@@ -6,24 +6,29 @@
         3f2a…/                   one job: everything its bytes depend on makes its name
             job.json             what that is, in words
             shots.json           what each shot needs, where that is found out by looking
-            00000.segment        closed, synced, renamed
+            00000.8c1f….part     being written, and locked by who writes it
+            00000.8c1f….segment  closed, synced, renamed
             00000.segment.json   the record of it; a segment without one does not exist
 
 A job whose options, input, weights, code or machine changed has another name, so segments of
-different jobs can never meet.
+different jobs can never meet. Several processes, on several machines, may write segments of one
+job, also the same one: the first record stays, and names the file that it is of.
 """
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
+from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from streamrestore.encoder import writing_to
 from streamrestore.frame import Stamp
@@ -33,6 +38,9 @@ from streamrestore.shots import Shot
 
 _SHOTS = TypeAdapter(tuple[Shot, ...])
 
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""What file systems say that do not link files, such as exFAT."""
+
 
 class SegmentRecord(BaseModel):
     """A finished segment: that it is there, and what is in it."""
@@ -40,6 +48,8 @@ class SegmentRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     index: int
+    file: Annotated[str, Field(pattern=r"^([0-9]{5,}\.[0-9a-f]{12}\.segment)?$")]
+    """Its name in the folder; none where no frame is in it."""
     bytes: int
     sha256: str
     """Of its file."""
@@ -68,7 +78,7 @@ class OtherJob:
 
 
 class WorkFolder:
-    """One job's folder. Used by one process at a time, which holds the output's lock."""
+    """One job's folder."""
 
     def __init__(self, root: Path, facts: Mapping[str, object]) -> None:
         """Name a folder; nothing is made yet.
@@ -90,9 +100,10 @@ class WorkFolder:
         """
         with writing_to(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            write_synced(self.path / "job.json", json.dumps(self._facts, indent=1, default=str).encode())
+            if not (self.path / "job.json").exists():
+                write_synced(self.path / "job.json", json.dumps(self._facts, indent=1, default=str).encode())
             for leftover in self.path.glob("*.part"):
-                leftover.unlink()
+                _remove_abandoned(leftover)
 
     def shots(self) -> tuple[Shot, ...] | None:
         """What was found of the shots; None if nobody has looked yet."""
@@ -123,11 +134,20 @@ class WorkFolder:
         return found
 
     def finished(self) -> dict[int, SegmentRecord]:
-        """The segments that are done, by index; a file that is not as it was recorded does not count."""
-        return {index: record for index, record in self.records().items() if self._is_intact(record)}
+        """The segments that are done, by index.
+
+        One whose record or file is damaged does not count, and loses its record, so that it is made again.
+        """
+        intact = {index: record for index, record in self.records().items() if self._is_intact(record)}
+        kept = {self._record_file(index) for index in intact}
+        for file in self.path.glob("*.segment.json"):
+            if file not in kept:
+                with suppress(OSError):
+                    file.unlink()
+        return intact
 
     def _is_intact(self, record: SegmentRecord) -> bool:
-        file = self.file_of(record.index)
+        file = self.file_of(record)
         with suppress(OSError):
             return not record.stamps or (file.stat().st_size == record.bytes and sha256_of(file) == record.sha256)
         return False
@@ -136,34 +156,68 @@ class WorkFolder:
         """How many segments are recorded, without looking into their files."""
         return len(list(self.path.glob("*.segment.json")))
 
-    def file_of(self, index: int) -> Path:
+    def file_of(self, record: SegmentRecord) -> Path:
         """Where a finished segment's packets are."""
-        return self.path / f"{index:05}.segment"
+        return self.path / record.file
 
-    def commit(self, part: Path, index: int, order: PacketOrder, stamps: Sequence[Stamp], seconds: float) -> None:
-        """Make a written file a finished segment; it is one from the moment its record has its name.
+    @contextmanager
+    def part(self, index: int) -> Iterator[Path]:
+        """A file of this process's own to write a segment into.
 
-        Args:
-            part: The file, closed; it is renamed.
-            index: Of the segment.
-            order: Of its packets.
-            stamps: Of its frames; if there is none, ``part`` need not exist.
-            seconds: That it took.
+        It is gone at the end unless `commit` made it a segment. What a killed process leaves is known by the lock
+        that went with it.
 
         Raises:
             OutputError: The folder is gone or cannot be written.
             DiskFullError: There is no space left.
         """
-        file = self.file_of(index)
+        part = self.path / f"{index:05}.{uuid4().hex[:12]}.part"
+        with writing_to(part):
+            file = part.open("wb")
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                yield part
+            finally:
+                with suppress(OSError):  # the next run removes it; what went wrong before matters more
+                    part.unlink()
+
+    def commit(
+        self, part: Path | None, index: int, order: PacketOrder, stamps: Sequence[Stamp], seconds: float
+    ) -> bool:
+        """Make a written file a finished segment; it is one from the moment its record has its name.
+
+        Args:
+            part: The file, closed; it is renamed. None for a segment without frames.
+            index: Of the segment.
+            order: Of its packets.
+            stamps: Of its frames.
+            seconds: That it took.
+
+        Returns:
+            Whether it was the first; if not, the segment stays what it was.
+
+        Raises:
+            OutputError: The folder is gone or cannot be written.
+            DiskFullError: There is no space left.
+        """
+        name, size, sha256 = "", 0, ""
         with writing_to(self.path):
-            if stamps:
+            if part is not None:
                 sync(part)
-                part.replace(file)
-            size, sha256 = (file.stat().st_size, sha256_of(file)) if stamps else (0, "")
+                file = part.replace(part.with_suffix(".segment"))
+                name, size, sha256 = file.name, file.stat().st_size, sha256_of(file)
             record = SegmentRecord(
-                index=index, bytes=size, sha256=sha256, order=order, stamps=tuple(stamps), seconds=seconds
+                index=index, file=name, bytes=size, sha256=sha256, order=order, stamps=tuple(stamps), seconds=seconds
             )
-            write_synced(file.with_name(f"{file.name}.json"), record.model_dump_json(exclude_defaults=True).encode())
+            content = record.model_dump_json(exclude_defaults=True).encode()
+            first = write_once(self._record_file(index), content)
+            if not first and part is not None:
+                file.unlink()
+        return first
+
+    def _record_file(self, index: int) -> Path:
+        return self.path / f"{index:05}.segment.json"
 
     def others(self) -> list[OtherJob]:
         """Jobs with the same output whose facts are not ours, left behind by runs that did not end."""
@@ -188,17 +242,56 @@ def write_synced(path: Path, *pieces: bytes) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    part = path.with_name(f"{path.name}.part")
+    with _written(path.with_name(f"{path.name}.part"), *pieces) as part:
+        part.replace(path)
+    sync(path.parent)
+
+
+def write_once(path: Path, content: bytes) -> bool:
+    """Write a small file as `write_synced` does, unless it is there already.
+
+    Returns:
+        Whether it was not. Of several writers at once, one is told so; where the file system has no links to
+        decide by, the last one's content may stay.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with _written(path.with_name(f"{path.name}.{uuid4().hex[:12]}.part"), content) as part:
+        try:
+            os.link(part, path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            if path.exists():
+                return False
+            part.replace(path)
+    sync(path.parent)
+    return True
+
+
+@contextmanager
+def _written(part: Path, *pieces: bytes) -> Iterator[Path]:
+    """A file with its content, synced; removed at the end if it is still there."""
     try:
         with part.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             file.writelines(pieces)
-        sync(part)
-        part.replace(path)
-    except OSError:
+            file.flush()
+            os.fsync(file.fileno())
+            yield part
+    finally:
         with suppress(OSError):
             part.unlink()
-        raise
-    sync(path.parent)
+
+
+def _remove_abandoned(part: Path) -> None:
+    """Remove what a process left that is no more."""
+    with suppress(OSError), part.open("rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        part.unlink()
 
 
 def sync(path: Path) -> None:

@@ -191,7 +191,7 @@ FAULTS = {
         lambda folder, _: shutil.rmtree(folder / "out.mp4.work"), 4, ("is its folder still there",)
     ),
     "a finished segment is removed": Fault(
-        lambda folder, _: next(folder.glob("*.work/*/00000.segment")).unlink(), 1, ("00000.segment cannot be read",)
+        lambda folder, _: next(folder.glob("*.work/*/00000.*.segment")).unlink(), 1, (".segment cannot be read",)
     ),
     "a segment's record is removed": Fault(
         lambda folder, _: records(folder)[0].unlink(), 4, ("finished segments are gone", "makes them again")
@@ -236,7 +236,7 @@ MOMENTS = {
     "looks at the input": ("pipelines.planning", "scan_times", 1),
     "starts its worker": ("pipelines.restore", "_await_workers", 1),
     "decodes": ("streamrestore.source", "copy_planes", 5),
-    "finishes a segment": ("streamrestore.work_folder", "write_synced", 4),
+    "finishes a segment": ("streamrestore.work_folder", "write_once", 3),
     "joins segments": ("streamrestore.assembly", "segment_packets", 3),
     "reads the result back": ("streamrestore.verification", "planes_md5", 9),
 }

@@ -126,7 +126,9 @@ def test_counts_and_segments() -> None:
     )
     counts = Counts(restored=2, passed_through=1, untouched=1, concealed=1, retimed=1, rescaled=1, lost_packets=2)
     assert Counts.of(frames) == counts
-    record = SegmentRecord(index=3, bytes=7, sha256="ab", order=PacketOrder((0, 1, 2), ""), stamps=frames, seconds=0.5)
+    record = SegmentRecord(
+        index=3, file="", bytes=7, sha256="ab", order=PacketOrder((0, 1, 2), ""), stamps=frames, seconds=0.5
+    )
     assert SegmentUsed.of(record).start_pts == 10
     assert SegmentUsed.of(record).counts == counts
     assert SegmentUsed.of(record.model_copy(update={"stamps": ()})).start_pts is None
