@@ -2,7 +2,7 @@
 
 from workers.contract import BuildRestorer, PoolState, RestorerPool
 from workers.opening import open_pool
-from workers.scheduling import Patience
+from workers.scheduling import Patience, Upkeep
 from workers.window import Window, frames_in_chunk, plan_window
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Patience",
     "PoolState",
     "RestorerPool",
+    "Upkeep",
     "Window",
     "frames_in_chunk",
     "open_pool",

@@ -27,6 +27,14 @@ class PoolState:
     """Chunks given to another worker so far, because theirs died or was late."""
     lost: bool = False
     """Whether no worker is left and none will come: every chunk fails."""
+    starting: int = 0
+    """Workers that are not ready yet."""
+    away: int = 0
+    """Places without a worker, since theirs only died; it is tried again later, if at all."""
+    replaced: int = 0
+    """Workers that took the place of a lost one so far, and are ready."""
+    last_loss: str = ""
+    """Why the last worker was lost."""
 
 
 class RestorerPool(Protocol):

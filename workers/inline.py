@@ -67,12 +67,16 @@ class InlinePool:
 
     def state(self) -> PoolState:
         """What the pool is doing now."""
+        built = self._thread.built.done()
+        ready = self._is_built() and not self._closed
         return PoolState(
-            workers=int(self._is_built() and not self._closed),
+            workers=int(ready),
             busy=self._thread.running,
             queued=self._thread.waiting,
             deaths=0,
             redispatched=0,
+            starting=int(not built),
+            away=int(built and not ready),
         )
 
     def close(self) -> None:

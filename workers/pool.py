@@ -93,6 +93,9 @@ class RayPool:
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._actors: dict[Life, Any] = {}
         self._infos: dict[Life, WorkerInfo] = {}
+        self._errors: dict[Life, BaseException] = {}
+        """The last one of each worker."""
+        self._last_loss = ""
         self._started: Future[None] = Future()
         self._numbers = count()
         self._state = self._scheduler.state()
@@ -119,7 +122,7 @@ class RayPool:
         return tuple(self._infos.values())
 
     def ready(self, timeout_seconds: float) -> None:
-        """Wait until every worker has built its restorer.
+        """Wait until every worker has built its restorer, or is put off where the pool is to last.
 
         Raises:
             ConfigError: The machine or the cluster cannot hold the workers.
@@ -186,7 +189,8 @@ class RayPool:
                 # One moment for all decisions: acting on them takes a while, and what falls due in
                 # that while must be due after this moment, or nothing would wake this thread for it.
                 now = time.monotonic()
-                self._kill_hanging(now)
+                self._kill_useless(now)
+                self._start_again(now)
                 self._dispatch(now)
                 self._publish()
         except BaseException as error:  # noqa: BLE001 - every future raises it: none may be left waiting
@@ -232,12 +236,15 @@ class RayPool:
             self._bury(life, restorer_error(error), hopeless=not isinstance(error, DEATHS))
         elif self._scheduler.ready(life):
             self._infos[life] = info.result()
-            if self._scheduler.all_ready and not self._started.done():
-                with self._lock:
-                    if self._lifecycle is Lifecycle.STARTING:
-                        self._lifecycle = Lifecycle.RUNNING
-                self._publish()
-                settle(self._started, None)
+            self._tell_started()
+
+    def _tell_started(self) -> None:
+        if self._scheduler.all_ready and not self._started.done():
+            with self._lock:
+                if self._lifecycle is Lifecycle.STARTING:
+                    self._lifecycle = Lifecycle.RUNNING
+            self._publish()
+            settle(self._started, None)
 
     def _dispatch(self, now: float) -> None:
         for life, number in self._scheduler.assign(now):
@@ -251,13 +258,20 @@ class RayPool:
         error = answer.exception()
         if isinstance(error, DEATHS):
             self._bury(life, error)
+        elif error is not None:
+            error = restorer_error(error)
+            if life in self._actors:
+                self._errors[life] = error
+            if self._scheduler.failed(life, number, time.monotonic()):
+                self._publish()
+                job = self._take(number)
+                if job is not None:
+                    fail(job.future, error)
         elif self._scheduler.answered(life, number, time.monotonic()):
             self._publish()
             job = self._take(number)
-            if job is not None and error is None:
+            if job is not None:
                 settle(job.future, answer.result())
-            elif job is not None and error is not None:
-                fail(job.future, restorer_error(error))
 
     def _bury(self, life: Life, cause: BaseException, *, hopeless: bool = False) -> None:
         """Replace a worker that is dead or as good as dead."""
@@ -265,8 +279,10 @@ class RayPool:
         if verdict is None:
             return
         self._kill(life)
+        reason = _words(cause)
+        later = "" if verdict.rest_seconds is None else f"; it is tried again in {verdict.rest_seconds:g} s"
+        self._last_loss = reason + later
         self._publish()
-        reason = f"{type(cause).__name__}: {last_line(cause)}"
         for number in verdict.poisoned:
             job = self._take(number)
             if job is not None:
@@ -275,20 +291,30 @@ class RayPool:
                 fail(job.future, lost)
         if verdict.successor is not None:
             self._start(verdict.successor)
-        elif not self._started.done():
+        elif not self._started.done() and (verdict.rest_seconds is None or not self._scheduler.lives):
             # The pool may go on with its other workers; who waits for all of them is told.
             start_error = WorkerStartError(f"a worker failed to start: {reason}")
             start_error.__cause__ = cause
             fail(self._started, start_error)
+        self._tell_started()
         if not self._scheduler.lives:
             raise WorkerLostError(f"no worker is left, the last one was lost by {reason}") from cause
 
-    def _kill_hanging(self, now: float) -> None:
+    def _kill_useless(self, now: float) -> None:
         for life in self._scheduler.hanging(now):
             self._bury(life, WorkerLostError("it made no progress for far longer than usual"))
+        for life in self._scheduler.ill():
+            self._bury(
+                life, WorkerLostError(f"it failed with all it was given, the last by {_words(self._errors[life])}")
+            )
+
+    def _start_again(self, now: float) -> None:
+        for life in self._scheduler.rested(now):
+            self._start(life)
 
     def _kill(self, life: Life) -> None:
         self._infos.pop(life, None)
+        self._errors.pop(life, None)
         # Where Ray itself is gone there is nothing left to kill.
         with suppress(ray_errors.RayError):
             ray.kill(self._actors.pop(life))
@@ -315,10 +341,12 @@ class RayPool:
 
     def _publish(self) -> None:
         """Show the new state, before the answers that follow from it."""
-        state = self._scheduler.state()
+        state = replace(self._scheduler.state(), last_loss=self._last_loss)
         alive = self._lifecycle in (Lifecycle.STARTING, Lifecycle.RUNNING)
         lost = self._lifecycle is Lifecycle.FAILED
-        self._state = state if alive else replace(state, workers=0, busy=0, queued=0, lost=lost)
+        self._state = (
+            state if alive else replace(state, workers=0, busy=0, queued=0, lost=lost, starting=0, away=self._workers)
+        )
 
     def _call_back(self, reference: "ray.ObjectRef[T]", call: "Callable[[Future[T]], None]") -> None:
         reference.future().add_done_callback(lambda done: self._calls.put(partial(call, done)))
@@ -326,3 +354,7 @@ class RayPool:
     def _drop_if_cancelled(self, number: int, future: "Future[Restored]") -> None:
         if future.cancelled():
             self._calls.put(partial(self._drop, number))
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {last_line(error)}"

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from heapq import heappop, heappush
 from itertools import chain, islice, takewhile
 from math import inf
 from typing import NamedTuple
@@ -29,8 +30,35 @@ DEATHS_OF_A_CHUNK = 3
 DEATHS_OF_A_SLOT = 4
 """A slot that died this often, with no chunk answered in between, is given up."""
 
+FAILURES_OF_A_WORKER = 3
+"""A worker that failed with so many chunks, and succeeded with none in between, may be ill."""
+
+LEAST_TIMES_MEAN = 3.0
+"""No chunk is late before so many times what chunks of its size took on average, whatever `Patience` says."""
+
+MOST_TIMES_LONGER = 5.0
+"""`Patience.most_seconds` grows to so many times itself at most."""
+
 SMOOTHING = 0.2
 """Weight of the newest chunk in the running mean of the seconds a byte takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """How workers are kept for weeks.
+
+    A chunk that fails is tried with one other worker, if possible with one that just succeeded. That tells who is to
+    blame: where it fails again, the chunk itself; else the first worker, which is replaced when that was so with
+    `FAILURES_OF_A_WORKER` chunks in a row. Slots whose workers only die rest for a while, and are not given up.
+    """
+
+    failing_seconds: float = 5.0
+    """Where for so long no worker succeeds with anything, it cannot be told who is to blame, and those that fail are
+    replaced; then after twice as long, and so on."""
+    rest_seconds: float = 5.0
+    """How long a slot rests at first; then twice as long, and so on."""
+    longest_seconds: float = 60.0
+    """What both grow to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +68,17 @@ class Patience:
     least_seconds: float = 60.0
     """A chunk is late after this long at the earliest."""
     times_mean: float = 20.0
-    """A chunk is late after this many times what chunks of its size took on average. Before
-    the first answer there is no average and nothing is late: a chunk may take a CPU minutes."""
+    """A chunk is late after this many times what chunks of its size took on average."""
+    most_seconds: float = inf
+    """A chunk is late after this long at the latest, also before the first answer, when there is no average; but see
+    `LEAST_TIMES_MEAN`. By default nothing is late before the first answer: a chunk may take a CPU minutes. Where a
+    worker is lost before it, that may have been its only fault, and this grows to what the worker was given."""
     deadlines_to_kill: float = 3.0
     """A worker with a chunk this many times later than late, at least 1, is killed: it hangs."""
     start_seconds: float = 900.0
     """A worker that is not ready after this long is killed, so that a pool cannot wait for ever."""
+    upkeep: Upkeep | None = None
+    """None where workers need not last long: every error is its chunk's own, and slots are given up."""
 
 
 class Life(NamedTuple):
@@ -66,9 +99,11 @@ class Verdict(NamedTuple):
     """What follows from a death."""
 
     successor: Life | None
-    """To be started; None where the slot is given up."""
+    """To be started; None where the slot rests or is given up."""
     poisoned: tuple[int, ...] = ()
     """Chunks that killed too many workers: they fail."""
+    rest_seconds: float | None = None
+    """How long the slot rests; None where it does not."""
 
 
 class SlotState(StrEnum):
@@ -76,6 +111,8 @@ class SlotState(StrEnum):
 
     STARTING = "starting"
     READY = "ready"
+    RESTING = "resting"
+    """Its workers only died; another one is started later."""
     GIVEN_UP = "given up"
 
 
@@ -95,6 +132,17 @@ class _Slot:
     """By chunk; also of chunks that another worker has answered since."""
     was_ready: bool = False
     strikes: int = 0
+    """Deaths since a chunk was answered."""
+    rests: int = 0
+    """And how often it has rested."""
+    failures: int = 0
+    """Chunks that failed since one succeeded with this worker."""
+    failing_since: float = 0.0
+    """When the first of them did."""
+    guilt: int = 0
+    """Those of them that succeeded with another worker."""
+    doubts: int = 0
+    """How often its worker was replaced though it could not be told who was to blame, since one succeeded."""
 
 
 @dataclass(slots=True)
@@ -103,6 +151,7 @@ class _Chunk:
     deaths: int = 0
     slots: set[int] = field(default_factory=set)
     """Where it is running."""
+    failed_with: tuple[Life, ...] = ()
 
 
 class Scheduler:
@@ -113,6 +162,8 @@ class Scheduler:
 
     def __init__(self, slots: int, now: float, patience: Patience | None = None) -> None:
         self._patience = patience or Patience()
+        self._upkeep = self._patience.upkeep
+        self._most_seconds = self._patience.most_seconds
         self._slots = [_Slot(Life(slot, 0), now) for slot in range(slots)]
         self._slots_in: dict[SlotState, dict[int, _Slot]] = {state: {} for state in SlotState}
         """Slots by number, in the order in which they came to that state."""
@@ -128,18 +179,28 @@ class Scheduler:
         self._smallest_bytes: float = inf
         """Of all chunks so far: none of them is ever late sooner than this one would be."""
         self._seconds_per_byte: float | None = None
+        self._trusted: dict[int, _Slot] = {}
+        """Slots whose worker succeeded with the last chunk that it answered."""
+        self._succeeded = -inf
+        """When any worker did."""
+        self._ill: dict[Life, bool] = {}
+        """To be killed, see `ill`; and whether they may be well."""
+        self._rests: list[tuple[float, int]] = []
+        """A heap: when which slot has rested enough."""
         self._deaths = 0
+        self._replaced = 0
         self._redispatched = 0
 
     @property
     def lives(self) -> tuple[Life, ...]:
         """Workers that start or are ready."""
-        return tuple(slot.life for slot in self._slots if slot.state is not SlotState.GIVEN_UP)
+        return tuple(slot.life for slot in self._slots if slot.state in (SlotState.STARTING, SlotState.READY))
 
     @property
     def all_ready(self) -> bool:
-        """Whether every slot has a worker that is ready."""
-        return len(self._slots_in[SlotState.READY]) == len(self._slots)
+        """Whether every slot that does not rest has a worker that is ready; False where all rest."""
+        ready, resting = (len(self._slots_in[state]) for state in (SlotState.READY, SlotState.RESTING))
+        return ready > 0 and ready + resting == len(self._slots)
 
     def state(self) -> PoolState:
         """A summary for progress lines."""
@@ -149,6 +210,9 @@ class Scheduler:
             queued=len(self._queue),
             deaths=self._deaths,
             redispatched=self._redispatched,
+            starting=len(self._slots_in[SlotState.STARTING]),
+            away=len(self._slots_in[SlotState.RESTING]) + len(self._slots_in[SlotState.GIVEN_UP]),
+            replaced=self._replaced,
         )
 
     def add(self, chunk: int, size_bytes: int) -> None:
@@ -168,11 +232,12 @@ class Scheduler:
         if slot.life != life or slot.state is not SlotState.STARTING:
             return False
         slot.was_ready = True
+        self._replaced += life.number > 0
         self._enter(slot, SlotState.READY)
         return True
 
     def answered(self, life: Life, chunk: int, now: float) -> bool:
-        """A worker gave a result or an error for a chunk.
+        """A worker gave a result for a chunk.
 
         Returns:
             Whether this is the chunk's first answer; another one is to be dropped. An answer
@@ -180,14 +245,55 @@ class Scheduler:
         """
         slot = self._slots[life.slot]
         known = self._chunks.get(chunk)
+        self._succeeded = now
         if slot.life == life:
-            run = slot.runs.pop(chunk)
-            del self._runs[run]
-            slot.strikes = 0
-            self._file(slot)
+            run = self._end_run(slot, chunk)
+            slot.strikes = slot.rests = slot.failures = slot.guilt = slot.doubts = 0
+            self._ill.pop(life, None)
+            self._trusted[life.slot] = slot
             self._learn((now - run.since) / run.size_bytes)
+        for other in known.failed_with if known is not None else ():
+            accused = self._slots[other.slot]
+            if accused.life == other != life:
+                accused.guilt += 1
+                if accused.guilt >= FAILURES_OF_A_WORKER:
+                    self._ill[other] = False
         self.drop(chunk)
         return known is not None
+
+    def failed(self, life: Life, chunk: int, now: float) -> bool:
+        """A worker gave an error for a chunk.
+
+        Returns:
+            Whether this is the chunk's answer. Else it was answered already, or is tried with another worker.
+        """
+        slot = self._slots[life.slot]
+        known = self._chunks.get(chunk)
+        if slot.life == life:
+            self._end_run(slot, chunk)
+        if self._upkeep is None:
+            if slot.life == life:
+                slot.strikes = 0
+            self.drop(chunk)
+            return known is not None
+        if slot.life != life:
+            return False  # by now its chunks are others'
+        self._doubt(slot, self._upkeep, now)
+        if known is None:
+            return False
+        known.slots.discard(life.slot)
+        known.failed_with += (life,)
+        if known.slots:
+            return False
+        if len(known.failed_with) == 1 and len(self._slots_in[SlotState.READY]) > 1:
+            self._queue_again(chunk)
+            return False
+        self.drop(chunk)
+        return True
+
+    def ill(self) -> tuple[Life, ...]:
+        """Workers that fail with whatever they are given; to be killed and reported dead."""
+        return tuple(self._ill)
 
     def died(self, life: Life, now: float, *, hopeless: bool = False) -> Verdict | None:
         """A worker died, was killed, or failed to start.
@@ -203,17 +309,42 @@ class Scheduler:
             What to do now; None where this death was known already.
         """
         slot = self._slots[life.slot]
-        if slot.life != life or slot.state is SlotState.GIVEN_UP:
+        if slot.life != life or slot.state not in (SlotState.STARTING, SlotState.READY):
             return None
         self._deaths += 1
-        slot.strikes += 1
+        if self._ill.pop(life, False):
+            # It may have been well: its slot is not to rest for that, but to be doubted less readily.
+            slot.doubts += 1
+        else:
+            slot.strikes += 1
+        if self._seconds_per_byte is None:
+            longest = max((now - run.since for run in slot.runs.values()), default=0.0)
+            self._most_seconds = max(self._most_seconds, min(longest, MOST_TIMES_LONGER * self._patience.most_seconds))
         poisoned = self._take_back(slot)
         slot.life, slot.born = Life(life.slot, life.number + 1), now
-        if slot.strikes >= DEATHS_OF_A_SLOT or (hopeless and not slot.was_ready):
+        slot.failures = slot.guilt = 0
+        self._trusted.pop(life.slot, None)
+        if slot.strikes < DEATHS_OF_A_SLOT and not (hopeless and not slot.was_ready):
+            self._enter(slot, SlotState.STARTING)
+            return Verdict(slot.life, poisoned)
+        if self._upkeep is None:
             self._enter(slot, SlotState.GIVEN_UP)
             return Verdict(None, poisoned)
-        self._enter(slot, SlotState.STARTING)
-        return Verdict(slot.life, poisoned)
+        rest_seconds = min(self._upkeep.rest_seconds * 2.0 ** min(slot.rests, 30), self._upkeep.longest_seconds)
+        slot.rests += 1
+        heappush(self._rests, (now + rest_seconds, life.slot))
+        self._enter(slot, SlotState.RESTING)
+        return Verdict(None, poisoned, rest_seconds)
+
+    def rested(self, now: float) -> tuple[Life, ...]:
+        """Workers to be started now, since their slots have rested; they count as starting."""
+        lives = []
+        while self._rests and now >= self._rests[0][0]:
+            slot = self._slots[heappop(self._rests)[1]]
+            slot.born = now
+            self._enter(slot, SlotState.STARTING)
+            lives.append(slot.life)
+        return tuple(lives)
 
     def assign(self, now: float) -> tuple[Assignment, ...]:
         """Which chunks go to which workers now; they count as given."""
@@ -237,6 +368,7 @@ class Scheduler:
         # Whatever began later is due later.
         times += [run.since + self._least_deadline_seconds() for run in islice(self._runs, len(old), len(old) + 1)]
         times += [self._starts_by(slot) for slot in islice(self._slots_in[SlotState.STARTING].values(), 1)]
+        times += [until for until, _ in self._rests[:1]]
         return min((time for time in times if now < time < inf), default=None)
 
     def _enter(self, slot: _Slot, state: SlotState) -> None:
@@ -252,6 +384,29 @@ class Scheduler:
             slots.pop(slot.life.slot, None)
         if slot.state is SlotState.READY and len(slot.runs) < CHUNKS_IN_FLIGHT:
             self._with_room[len(slot.runs)][slot.life.slot] = slot
+
+    def _end_run(self, slot: _Slot, chunk: int) -> _Run:
+        run = slot.runs.pop(chunk)
+        del self._runs[run]
+        self._file(slot)
+        return run
+
+    def _doubt(self, slot: _Slot, upkeep: Upkeep, now: float) -> None:
+        """Count a failure against a worker. Where no other one succeeds, it alone decides when that is too much."""
+        if slot.failures == 0:
+            slot.failing_since = now
+        slot.failures += 1
+        self._trusted.pop(slot.life.slot, None)
+        seconds = min(upkeep.failing_seconds * 2.0 ** min(slot.doubts, 30), upkeep.longest_seconds)
+        since = max(slot.failing_since, self._succeeded)
+        if slot.failures >= FAILURES_OF_A_WORKER and now - since >= seconds and slot.life not in self._ill:
+            self._ill[slot.life] = True
+
+    def _queue_again(self, number: int) -> None:
+        """Queue a chunk before all others."""
+        self._queue[number] = None
+        self._queue.move_to_end(number, last=False)
+        self._redispatched += 1
 
     def _learn(self, seconds_per_byte: float) -> None:
         mean = self._seconds_per_byte
@@ -270,9 +425,7 @@ class Scheduler:
                 self.drop(number)
                 poisoned.append(number)
             elif not chunk.slots:
-                self._queue[number] = None
-                self._queue.move_to_end(number, last=False)
-                self._redispatched += 1
+                self._queue_again(number)
         for run in slot.runs.values():
             del self._runs[run]
         slot.runs.clear()
@@ -280,14 +433,22 @@ class Scheduler:
 
     def _assign_queued(self, now: float) -> Iterator[Assignment]:
         # The head of the queue is never overtaken: a suspect needs a worker of its own, and
-        # would wait for ever if others kept all workers busy.
+        # would wait for ever if others kept all workers busy. But one that failed and needs
+        # another worker only must not keep the worker that it failed with idle.
+        passed = list[int]()
         while self._queue:
             number = next(iter(self._queue))
             slot = self._free_slot(number, now)
-            if slot is None:
-                return
+            if slot is None and not self._chunks[number].failed_with:
+                break
             del self._queue[number]
-            yield self._give(number, slot, now)
+            if slot is None:
+                passed.append(number)
+            else:
+                yield self._give(number, slot, now)
+        for number in reversed(passed):
+            self._queue[number] = None
+            self._queue.move_to_end(number, last=False)
 
     def _assign_late(self, now: float) -> Iterator[Assignment]:
         for run in tuple(self._old_runs(now)):
@@ -312,13 +473,24 @@ class Scheduler:
         """The least loaded slot that may take this chunk; among equals, the one that waits longest.
 
         A chunk that a worker died with travels alone from then on, so that no other chunk is
-        blamed for its deaths twice. A worker that is late gets nothing new.
+        blamed for its deaths twice. One that failed goes to another worker, if there is any. A
+        worker that is late gets nothing new.
         """
-        room = 1 if self._chunks[number].deaths else CHUNKS_IN_FLIGHT
+        chunk = self._chunks[number]
+        room = 1 if chunk.deaths else CHUNKS_IN_FLIGHT
         for slot in chain.from_iterable(slots.values() for slots in self._with_room[:room]):
+            if chunk.failed_with and not self._may_judge(slot, chunk):
+                continue
             if not any(self._is_suspect(run.chunk) or now >= self._late_at(run) for run in slot.runs.values()):
                 return slot
         return None
+
+    def _may_judge(self, slot: _Slot, chunk: _Chunk) -> bool:
+        """Whether what this worker makes of a chunk that failed with another one tells who is to blame."""
+        if len(self._slots_in[SlotState.READY]) == 1:
+            return True  # there is nobody else
+        trusted = len(self._trusted) - sum(life.slot in self._trusted for life in chunk.failed_with)
+        return slot.life not in chunk.failed_with and (slot.life.slot in self._trusted or not trusted)
 
     def _old_runs(self, now: float) -> Iterator[_Run]:
         """What has run for so long that it may be late; in the order in which it began."""
@@ -331,8 +503,10 @@ class Scheduler:
 
     def _deadline_seconds(self, size_bytes: float) -> float:
         if self._seconds_per_byte is None:
-            return inf
-        return max(self._patience.least_seconds, self._patience.times_mean * self._seconds_per_byte * size_bytes)
+            return self._most_seconds
+        generous_seconds = self._patience.times_mean * self._seconds_per_byte * size_bytes
+        most_seconds = max(self._patience.most_seconds, LEAST_TIMES_MEAN * self._seconds_per_byte * size_bytes)
+        return max(self._patience.least_seconds, min(generous_seconds, most_seconds))
 
     def _least_deadline_seconds(self) -> float:
         return self._deadline_seconds(self._smallest_bytes)

@@ -27,13 +27,13 @@ from streamrestore.live.encoding import check_live_request, plan_target
 from streamrestore.live.ladder import QualityLadder
 from streamrestore.live.report import StreamReport
 from streamrestore.tasks import Stages
-from workers import Patience, RestorerPool
+from workers import Patience, RestorerPool, Upkeep
 from workers.live.child import Nursery
 
 FILL_SECONDS = 0.005
 """What a batch may wait for the frames of other streams."""
 
-PATIENCE = Patience(least_seconds=2.0)
+PATIENCE = Patience(least_seconds=2.0, most_seconds=60.0, start_seconds=300.0, upkeep=Upkeep())
 """A frame is long out of date when a worker that hangs is noticed, but the worker is needed again soon."""
 
 LIVE_THREADS = 1

@@ -81,6 +81,56 @@ class ScriptedRestorer:
 
 
 @dataclass(frozen=True)
+class OneIll:
+    """Restorers of which one fails with everything, for as long as its process lives."""
+
+    taken: Path
+    """Created by whoever restores first; that one is ill."""
+
+    def __call__(self) -> "MaybeIllRestorer":
+        return MaybeIllRestorer(self.taken)
+
+
+@dataclass
+class MaybeIllRestorer:
+    """Adds one, unless it is ill."""
+
+    taken: Path
+    ill: bool | None = None
+
+    def restore(self, chunk: Chunk) -> Restored:
+        if self.ill is None:
+            with self.taken.open("a+") as file:
+                file.write(f"{os.getpid()}\n")
+                file.flush()
+            self.ill = self.taken.read_text().split()[0] == str(os.getpid())
+        if self.ill:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return Restored(tuple(plane + plane.dtype.type(1) for plane in chunk.planes), 0.5)
+
+
+@dataclass(frozen=True)
+class OneCanStart:
+    """Restorers of which all but the first cannot be built, until that is repaired."""
+
+    taken: Path
+    """Created by whoever is built first."""
+    repaired: Path
+    kill: bool = False
+    """Whether the others' processes die, instead of saying why."""
+
+    def __call__(self) -> ScriptedRestorer:
+        try:
+            self.taken.touch(exist_ok=False)
+        except FileExistsError:
+            if not self.repaired.exists():
+                if self.kill:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise OSError("no such device") from None
+        return ScriptedRestorer(Script())
+
+
+@dataclass(frozen=True)
 class FailingBuild:
     """A restorer that cannot be built."""
 

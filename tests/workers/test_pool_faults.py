@@ -12,9 +12,19 @@ import pytest
 from streamrestore.errors import ConfigError, RestoreError, WorkerLostError, WorkerStartError
 from streamrestore.frame import Restored
 from tests.workers.conftest import OpenRayPool
-from tests.workers.fakes import EnvironmentRestorer, Script, ScriptedRestorer, chunk_of, killing_build, value_of
+from tests.workers.fakes import (
+    EnvironmentRestorer,
+    FailingBuild,
+    OneCanStart,
+    OneIll,
+    Script,
+    ScriptedRestorer,
+    chunk_of,
+    killing_build,
+    value_of,
+)
 from workers.pool import RayPool
-from workers.scheduling import Patience
+from workers.scheduling import Patience, Upkeep
 
 pytestmark = pytest.mark.ray
 
@@ -96,6 +106,58 @@ def test_a_hanging_worker_is_killed_and_replaced(open_ray: OpenRayPool, tmp_path
     assert answer(pool.submit(chunk_of(0))) == 1
     assert answer(pool.submit(chunk_of(20))) == 21
     assert pool.state().deaths == 1
+
+
+def test_a_worker_that_hangs_with_its_first_chunk_is_replaced(open_ray: OpenRayPool, tmp_path: Path) -> None:
+    patience = Patience(most_seconds=0.3, deadlines_to_kill=2.0)
+    pool = open_ray(Script(seconds={20: 600.0}, once=tmp_path / "slept"), workers=1, patience=patience)
+    assert answer(pool.submit(chunk_of(20))) == 21
+    assert (pool.state().deaths, pool.state().replaced) == (1, 1)
+    assert "no progress" in pool.state().last_loss
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_fails_with_everything_is_replaced(open_ray: OpenRayPool, tmp_path: Path, workers: int) -> None:
+    patience = Patience(upkeep=Upkeep(failing_seconds=0.2))
+    pool = open_ray(OneIll(tmp_path / "taken"), workers=workers, patience=patience)
+    pool.ready(PATIENCE_SECONDS)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while pool.state().replaced == 0:
+        assert time.monotonic() < deadline, repr(pool)
+        errors = [pool.submit(chunk_of(value)).exception(PATIENCE_SECONDS) for value in range(5)]
+        assert workers == 1 or errors == [None] * 5, "the other worker can do what this one cannot"
+    assert pool.state().deaths == 1
+    assert "RuntimeError: CUDA error" in pool.state().last_loss
+    assert [answer(pool.submit(chunk_of(value))) for value in range(10)] == list(range(1, 11))
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_worker_that_cannot_start_is_tried_again_while_the_other_works(
+    open_ray: OpenRayPool, tmp_path: Path, kill: bool
+) -> None:
+    repaired = tmp_path / "repaired"
+    patience = Patience(upkeep=Upkeep(rest_seconds=0.2, longest_seconds=0.5))
+    pool = open_ray(OneCanStart(tmp_path / "taken", repaired, kill), patience=patience)
+    pool.ready(PATIENCE_SECONDS)
+    assert answer(pool.submit(chunk_of(1))) == 2
+    assert pool.state().workers == 1
+    assert "tried again in 0." in pool.state().last_loss
+    assert ("died" if kill else "OSError: no such device") in pool.state().last_loss
+    repaired.touch()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while pool.state().workers != 2:
+        assert time.monotonic() < deadline, repr(pool)
+        time.sleep(0.02)
+    assert (pool.state().starting, pool.state().away, pool.state().replaced) == (0, 0, 1)
+    assert not pool.state().lost
+
+
+def test_where_no_worker_can_start_that_is_told_though_the_pool_is_to_last(open_ray: OpenRayPool) -> None:
+    pool = open_ray(FailingBuild(OSError("no such device")), patience=Patience(upkeep=Upkeep()))
+    with pytest.raises(WorkerStartError, match=r"failed to start.*no such device"):
+        pool.ready(PATIENCE_SECONDS)
+    assert pool.state().lost
+    assert pool.state().away == 2
 
 
 @pytest.mark.parametrize(("cpus", "gpus", "said"), [(3, 0, "2 CPUs"), (1, 2, "2 GPUs")])

@@ -1,5 +1,6 @@
 """The workers of a run for weeks: a pool that is lost comes back."""
 
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -20,6 +21,8 @@ class Pool:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.workers, self.lost = 0, False
+        self.deaths = self.replaced = self.away = 0
+        self.last_loss = ""
         self.closed = Event()
 
     @property
@@ -35,7 +38,17 @@ class Pool:
         raise AssertionError(chunk)
 
     def state(self) -> PoolState:
-        return PoolState(self.workers, 0, 0, 0, 0, self.lost)
+        return PoolState(
+            self.workers,
+            busy=0,
+            queued=0,
+            deaths=self.deaths,
+            redispatched=0,
+            lost=self.lost,
+            away=self.away,
+            replaced=self.replaced,
+            last_loss=self.last_loss,
+        )
 
     def close(self) -> None:
         self.closed.set()
@@ -47,6 +60,85 @@ def tick_until(restorers: Restorers, condition: Callable[[], object], now: float
         assert time.monotonic() < deadline
         restorers.tick(now)
         time.sleep(0.001)
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged since the last time."""
+    said = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    return said
+
+
+@pytest.fixture(autouse=True)
+def everything_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "pipelines.live")
+
+
+def test_each_worker_that_is_lost_and_each_that_takes_its_place_is_told_with_the_cause(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pool = Pool()
+    restorers = Restorers(lambda: pool)
+    tick_until(restorers, lambda: restorers.workers == 2)
+    restorers.tick(0.0)
+    assert lines(caplog) == ["2 workers are ready"]
+    pool.workers, pool.deaths, pool.away, pool.last_loss = 1, 1, 1, "ActorDiedError: killed"
+    for _ in range(2):
+        restorers.tick(1.0)
+    assert lines(caplog) == ["a worker was lost: ActorDiedError: killed"]
+    assert restorers.counts == {"ready": 1, "starting": 0, "lost": 1}
+    pool.workers, pool.replaced, pool.away = 2, 1, 0
+    for _ in range(2):
+        restorers.tick(2.0)
+    assert lines(caplog) == ["a lost worker was replaced: 2 workers are ready"]
+    pool.workers, pool.deaths, pool.lost, pool.last_loss = 0, 3, True, "OSError: no GPU"
+    restorers.tick(3.0)
+    assert lines(caplog) == [
+        "2 workers were lost, the last one: OSError: no GPU",
+        f"all workers are lost, new ones are tried in {AGAIN_SECONDS[0]:g} s: OSError: no GPU",
+    ]
+    assert restorers.counts == {"ready": 0, "starting": 0, "lost": 2}
+    restorers.close()
+
+
+def test_a_run_begins_with_the_workers_there_are(caplog: pytest.LogCaptureFixture) -> None:
+    pool = Pool(WorkerStartError("1 of 2 workers were ready after 300 s"))
+    pool.workers, pool.away = 1, 1
+    restorers = Restorers(lambda: pool)
+    tick_until(restorers, lambda: "1 worker is ready, 1 not yet" in caplog.text)
+    assert restorers.workers == 1
+    assert not pool.closed.is_set()
+    restorers.close()
+
+
+def test_once_there_was_a_worker_no_error_ends_the_run() -> None:
+    first, last = Pool(), Pool()
+    opened = list[Pool | Exception]()
+    script: list[Pool | Exception] = [
+        first,
+        RuntimeError("can't start new thread"),
+        Pool(ZeroDivisionError("a bug")),
+        last,
+    ]
+
+    def start() -> Pool:
+        opened.append(script[len(opened)])
+        if isinstance(found := opened[-1], Exception):
+            raise found
+        return found
+
+    restorers = Restorers(start)
+    tick_until(restorers, lambda: restorers.workers == 2)
+    first.workers, first.lost = 0, True
+    now = 0.0
+    deadline = time.monotonic() + 20
+    while last not in opened:
+        assert time.monotonic() < deadline
+        now += AGAIN_SECONDS[1]
+        restorers.tick(now)
+        time.sleep(0.01)
+    tick_until(restorers, lambda: restorers.workers == 2, now)
+    restorers.close()
 
 
 @pytest.mark.parametrize("error", [WorkerStartError("no Ray"), ConfigError("no room")])
