@@ -41,13 +41,17 @@ class LiveMetrics:
     """The metrics of one run. For any number of threads."""
 
     def __init__(
-        self, reports: Callable[[], Sequence[StreamReport]], gap_seconds: Callable[[], float] | None = None
+        self,
+        reports: Callable[[], Sequence[StreamReport]],
+        gap_seconds: Callable[[], float] | None = None,
+        workers: Callable[[], Mapping[str, int]] | None = None,
     ) -> None:
         """Count from zero.
 
         Args:
             reports: Gives what is known now; called from other threads whenever somebody asks for metrics.
-            gap_seconds: Gives the longest that the supervisor was busy in one go; called in the same way.
+            gap_seconds: Gives the longest that the supervisor was busy in one go, lately; called in the same way.
+            workers: Gives how many workers are in which state; called in the same way.
         """
         self.registry = CollectorRegistry()
         """Of this run alone."""
@@ -59,7 +63,7 @@ class LiveMetrics:
             buckets=BUCKETS,
             registry=self.registry,
         )
-        self.registry.register(_Reports(reports, gap_seconds))
+        self.registry.register(_Reports(reports, gap_seconds, workers))
         ProcessCollector(registry=self.registry)
 
     def observe(self, stream: str, part: LatencyPart, seconds: float) -> None:
@@ -70,14 +74,23 @@ class LiveMetrics:
 class _Reports(Collector):
     """Turns the reports of the moment into metrics."""
 
-    def __init__(self, reports: Callable[[], Sequence[StreamReport]], gap_seconds: Callable[[], float] | None) -> None:
+    def __init__(
+        self,
+        reports: Callable[[], Sequence[StreamReport]],
+        gap_seconds: Callable[[], float] | None,
+        workers: Callable[[], Mapping[str, int]] | None,
+    ) -> None:
         self._reports = reports
         self._gap_seconds = gap_seconds
+        self._workers = workers
 
     def collect(self) -> Iterator[Metric]:
         families = _Families()
         if self._gap_seconds is not None:
-            families.gauge("supervisor_gap_seconds", "The longest it was busy in one go.", self._gap_seconds())
+            words = "The longest it was busy in one go, of the last minute."
+            families.gauge("supervisor_gap_seconds", words, self._gap_seconds())
+        for state, count in self._workers().items() if self._workers is not None else ():
+            families.gauge("workers", "Workers that restore, by what they are.", count, state=state)
         for report in self._reports():
             _add_stream(families, report)
             for name, output in zip(_distinct(output.name for output in report.outputs), report.outputs, strict=True):

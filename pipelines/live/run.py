@@ -69,7 +69,8 @@ def run_live(
     Args:
         streams: What is read, and where it goes.
         options: How it is restored.
-        start: Starts the workers in the background. Until they are ready frames are passed on as they come.
+        start: Starts the workers in the background. Until one is ready, or where none is left, frames are passed on
+            as they come; streams that drop the oldest drop them, and the sources of those that wait have to.
         request: Set from outside to stop.
 
     Returns:
@@ -95,13 +96,16 @@ def run_live(
         def reports() -> Sequence[StreamReport]:
             return () if supervisor is None else supervisor.reports
 
-        metrics = LiveMetrics(reports, lambda: 0.0 if supervisor is None else supervisor.longest_gap_seconds)
+        def gap_seconds() -> float:
+            return 0.0 if supervisor is None else supervisor.longest_gap_seconds
+
+        metrics = LiveMetrics(reports, gap_seconds, lambda: restorers.counts)
         now = time.monotonic()
         sessions = [_session(stream, options, nursery, metrics, now) for stream in streams]
         ladder = QualityLadder(network.stages, stage_costs(network))
         supervisor = Supervisor(sessions, restorers, ladder, nursery, most=network.stages)
         if options.status is not None:
-            server = cleanup.enter_context(open_status(options.status, metrics, reports))
+            server = cleanup.enter_context(open_status(options.status, metrics, reports, lambda: restorers.counts))
             note("all", "supervisor", f"health and metrics at {server.url}")
         supervisor.run(request.event, None if options.seconds is None else now + options.seconds)
         return _verdict(supervisor.reports)

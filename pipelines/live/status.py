@@ -5,7 +5,7 @@ import re
 import socketserver
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from socket import AF_INET6
 from types import TracebackType
@@ -39,6 +39,7 @@ _CLIENT_SECONDS = 5.0
 _ADDRESS = re.compile(r"(?:(?P<host>\[[^\]]+\]|[^:\[\]]*):)?(?P<port>\d{1,5})")
 
 Reports = Callable[[], Sequence[StreamReport]]
+Workers = Callable[[], Mapping[str, int]]
 
 
 def parse_status_address(text: str) -> tuple[str, int]:
@@ -53,7 +54,7 @@ def parse_status_address(text: str) -> tuple[str, int]:
     return (match["host"] or _HOST).strip("[]"), port
 
 
-def open_status(address: str, metrics: LiveMetrics, reports: Reports) -> "StatusServer":
+def open_status(address: str, metrics: LiveMetrics, reports: Reports, workers: Workers | None = None) -> "StatusServer":
     """Serve a run's state from a thread of its own.
 
     Args:
@@ -61,6 +62,7 @@ def open_status(address: str, metrics: LiveMetrics, reports: Reports) -> "Status
         metrics: Of the run.
         reports: Gives what is known now. Ages count on for as long as it gives the same object again: where nobody
             makes new reports any more, nothing stays healthy.
+        workers: Gives how many workers are in which state.
 
     Raises:
         ConfigError: The address is none, or cannot be served at.
@@ -68,7 +70,7 @@ def open_status(address: str, metrics: LiveMetrics, reports: Reports) -> "Status
     host, port = parse_status_address(address)
     fresh = _Fresh(reports)
     try:
-        server = _Server(host, port, _application(metrics, fresh), fresh)
+        server = _Server(host, port, _application(metrics, fresh, workers), fresh)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(f"the state cannot be served at {host}:{port}, is the port taken? ({reason})") from error
@@ -179,7 +181,7 @@ class _Fresh:
             return reports, now - self._since
 
 
-def _application(metrics: LiveMetrics, fresh: _Fresh) -> "WSGIApplication":
+def _application(metrics: LiveMetrics, fresh: _Fresh, workers: Workers | None) -> "WSGIApplication":
     scrape = make_wsgi_app(metrics.registry)
 
     def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -188,7 +190,7 @@ def _application(metrics: LiveMetrics, fresh: _Fresh) -> "WSGIApplication":
                 answer: Iterable[bytes] = scrape(environ, start_response)
                 return answer
             case "/healthz":
-                health = describe_health(*fresh.look())
+                health = describe_health(*fresh.look()) | ({} if workers is None else {"workers": dict(workers())})
                 status = "200 OK" if health["healthy"] else "503 Service Unavailable"
                 kind, body = "application/json", json.dumps(health, indent=2)
             case "/livez":

@@ -17,6 +17,7 @@ from pipelines.live.session import LiveFrame, StreamSession
 from pipelines.signals import take_signals_back
 from streamrestore.frame import Chunk, Restored
 from streamrestore.live.ladder import QualityLadder
+from streamrestore.live.recent import RecentMost
 from streamrestore.live.report import StreamReport
 from streamrestore.tasks import Stages
 from workers.live.child import Nursery
@@ -27,6 +28,9 @@ DECIDE_SECONDS = 0.25
 """Between two looks at how much work there is time for."""
 
 REPORT_SECONDS = 0.1
+
+GAP_SECONDS = 60.0
+"""For how long it is told of the longest turn: whatever asks does so more often."""
 
 _LONGEST_WAIT_SECONDS = 0.1
 """So that a signal is heard soon."""
@@ -109,10 +113,14 @@ class Supervisor:
         self._decide_at = 0.0
         self._report_at = 0.0
         self._level = -1
-        self.longest_gap_seconds = 0.0
-        """The longest that this thread was busy with one turn: while it is, nothing else is led."""
+        self._gaps = RecentMost(GAP_SECONDS)
         self.reports: tuple[StreamReport, ...] = ()
         """Of a moment ago; to be read from any thread."""
+
+    @property
+    def longest_gap_seconds(self) -> float:
+        """The longest that its thread was busy with one turn lately: while it is, nothing is led. For any thread."""
+        return self._gaps.value
 
     def run(self, stop: Stop, until: float | None = None) -> None:
         """Lead until the run is to end, and end it in good order.
@@ -154,7 +162,8 @@ class Supervisor:
                 session.tick(time.monotonic())
         self._report(time.monotonic())
         self._nursery.sweep()
-        self.longest_gap_seconds = max(self.longest_gap_seconds, time.monotonic() - began)
+        ended = time.monotonic()
+        self._gaps.add(ended, ended - began)
 
     @contextmanager
     def _apart(self, session: StreamSession) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """Where restorers have not time for everything, delay stays bounded, and what gives is what was asked for."""
 
 import os
+import re
 import signal
 import statistics
 import time
@@ -160,6 +161,10 @@ def test_a_worker_that_is_killed_costs_at_most_its_frames_and_is_replaced() -> N
         assert after["level"] >= 1
         check_accounts(after)
         through.run.wait_for(lambda stream: stream["level"] == 3, 60)
+        through.run.wait_for(lambda _: through.run.health()["workers"] == {"ready": 2, "starting": 0, "lost": 0}, 60)
+        assert 'streamrestore_workers{state="ready"} 2.0' in through.run.page("/metrics")[1]
         assert through.busy_seconds() <= MOST_BUSY_SECONDS
         through.run.terminate()
         assert through.run.wait(60) == 0, through.run.log
+        assert len(re.findall(r"a worker was lost: \w+Error: ", through.run.log)) == 1, through.run.log
+        assert len(re.findall(r"a lost worker was replaced: 2 workers are ready", through.run.log)) == 1

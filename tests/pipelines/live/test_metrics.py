@@ -134,6 +134,16 @@ def test_the_process_and_the_supervisor_are_told_of() -> None:
     assert value(samples, "supervisor_gap_seconds") == 0.25
 
 
+def test_workers_are_counted_by_what_they_are() -> None:
+    counts = {"ready": 3, "starting": 1, "lost": 2}
+    metrics = LiveMetrics(tuple, workers=lambda: counts)
+    scrape(metrics)
+    counts.update(ready=4, starting=0)
+    samples = scrape(metrics)
+    for state, count in {"ready": 4, "starting": 0, "lost": 2}.items():
+        assert value(samples, "workers", state=state) == count
+
+
 def test_two_runs_share_nothing() -> None:
     one, two = LiveMetrics(tuple), LiveMetrics(tuple)
     one.observe("a", "work", 1.0)

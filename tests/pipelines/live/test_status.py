@@ -130,6 +130,14 @@ def test_reports_that_nobody_makes_any_more_grow_old() -> None:
         assert health(server)[0] == 200
 
 
+def test_workers_are_told_of_but_make_nothing_ill() -> None:
+    reports, workers = new_reports(STREAM), {"ready": 0, "starting": 1, "lost": 1}
+    with open_status("127.0.0.1:0", LiveMetrics(reports), reports, lambda: workers) as server:
+        status, body = health(server)
+    assert status == 200
+    assert body["workers"] == workers
+
+
 def test_ages_are_those_of_now() -> None:
     assert describe_health([STREAM], 1.9)["healthy"]
     assert not describe_health([STREAM], 1.97)["healthy"]
