@@ -1,35 +1,21 @@
-"""One stream: its frames from the reader through the restorers, in order, to its outputs.
-
-Every frame that is captured has one fate, decided here: restored, passed on as it came, or dropped; each
-is counted once.
-"""
+"""One stream: what its reader says goes to its outputs; what becomes of frames between them is `FrameFlow`'s."""
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Iterable
 
+from pipelines.live.config import DropPolicy
+from pipelines.live.flow import FrameFlow, LiveFrame
 from pipelines.live.log import note
 from pipelines.live.metrics import LiveMetrics
 from pipelines.live.publishing import Encoded, OutputChanged, PublisherLink
 from pipelines.live.reading import Captured, Changed, ReaderLink
-from streamrestore.frame import Planes, Restored
 from streamrestore.live.clock import LIVE_TIME_BASE, LiveClock
-from streamrestore.live.ordering import FrameOrder
 from streamrestore.live.report import Latency, StreamReport
 from streamrestore.live.states import ReaderState
 from streamrestore.patches import PatchPlan
 from streamrestore.probing import SourceInfo
 from workers.live.messages import Opened, Sound
-
-DropPolicy = Literal["degrade", "drop-oldest", "wait"]
-
-PENDING_FRAMES = 2
-"""Frames that wait for a restorer: more would only be delay."""
-
-WAITING_FRAMES = 16
-"""Frames of a stream that may lose none; then its source has to wait."""
 
 HELD_AFTER_SECONDS = 0.5
 HELD_SECONDS = 0.2
@@ -41,45 +27,11 @@ FIRST_HELD_SECONDS = 0.04
 CARD_AFTER_SECONDS = 5.0
 """Without anything from the source for so long, viewers are told."""
 
-PROBE_SECONDS = 2.0
-"""Between two frames that are restored only to know whether there is time for more."""
-
 _RECENT_SECONDS = 10.0
 """What latencies are told of."""
 
 _RATE_SECONDS = 2.0
 """Over which the rate of frames is counted."""
-
-
-@dataclass(slots=True)
-class LiveFrame:
-    """A captured frame on its way."""
-
-    number: int
-    planes: Planes
-    """As captured, then as restored."""
-    info: SourceInfo
-    plan: PatchPlan
-    pts: int
-    arrival_seconds: float
-    deadline: float
-    stages: int = 0
-    """Of the network that were run; 0 while, or where, it is as it came."""
-    asked_at: float | None = None
-    """When it was given to a restorer."""
-    settled_at: float | None = None
-    probe: bool = False
-    """Whether only the time it takes is of interest."""
-    cancel: Callable[[], object] | None = None
-    """Takes it back from the restorers, while none has begun."""
-
-
-@dataclass(slots=True)
-class _Counts:
-    captured: int = 0
-    restored: dict[int, int] = field(default_factory=dict)
-    passed: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
 
 
 class StreamSession:
@@ -117,27 +69,10 @@ class StreamSession:
         self.outputs = tuple(outputs)
         self._plan_of = plan
         self._metrics = metrics
-        self._policy: DropPolicy = policy
-        self._max_latency = max_latency_seconds
         self._clock = LiveClock(now)
-        self._order = FrameOrder(float("inf") if policy == "wait" else max_latency_seconds)
-        self._frames: dict[int, LiveFrame] = {}
-        """Captured, and not gone yet."""
-        self.pending: deque[LiveFrame] = deque()
-        """Those that wait for a restorer."""
-        self.overflowed = 0
-        """Frames since `take_overflow` that found no time."""
-        self._counts = _Counts()
-        self._numbers = 0
+        self.flow = FrameFlow(policy, max_latency_seconds)
         self._info: SourceInfo | None = None
         self._plan: PatchPlan | None = None
-        self.level = 0
-        """How many stages of the network are run on frames; 0 passes them on."""
-        self.probes = False
-        """Whether frames may be restored only to know what that takes, where frames are passed on."""
-        self._probe: LiveFrame | None = None
-        """Of those the one that is out."""
-        self._probed = 0.0
         self._usual_latency = 0.0
         self._hold_at: float | None = None
         """When the last frame goes out again; None before the first."""
@@ -173,42 +108,16 @@ class StreamSession:
                         self._tell_output(link, (event,))
 
     def _capture(self, captured: Captured, now: float) -> None:
-        skipped = captured.skipped
-        self._counts.captured += 1 + skipped
-        if skipped:
-            self._drop("reader", skipped)
-            self.overflowed += skipped
+        self.flow.skip(captured.skipped)
         if captured.info is not self._info:
             self._learn(captured.info)
         assert self._plan is not None
         self._captured_at = now
-        self._arrivals.append(captured.arrival_seconds)
-        frame = LiveFrame(
-            number=self._numbers,
-            planes=captured.planes,
-            info=captured.info,
-            plan=self._plan,
-            pts=self._clock.video(captured.arrival_seconds, captured.media_seconds),
-            arrival_seconds=captured.arrival_seconds,
-            deadline=captured.arrival_seconds + self._max_latency,
-        )
-        self._numbers += 1
-        self._frames[frame.number] = frame
-        self._order.add(frame.number, captured.arrival_seconds)
-        if self.level == 0 and self._policy == "degrade":
-            self._pass(frame, now)
-            if self.probes and self._probe is None and now >= self._probed + PROBE_SECONDS:
-                self._probed = now
-                due = now + PROBE_SECONDS
-                self._probe = LiveFrame(-1, frame.planes, frame.info, frame.plan, 0, now, due, probe=True)
-                self.pending.append(self._probe)
-            return
-        self.pending.append(frame)
-        if self._policy == "wait":
-            self.reader.paused = len(self._frames) >= WAITING_FRAMES
-        while self._policy != "wait" and len(self.pending) > PENDING_FRAMES:
-            self.overflowed += 1
-            self._give_up(self.pending.popleft(), "overload", now)
+        arrival = captured.arrival_seconds
+        self._arrivals.append(arrival)
+        pts = self._clock.video(arrival, captured.media_seconds)
+        self.flow.add(captured.planes, captured.info, self._plan, pts, arrival, now)
+        self.reader.paused = self.flow.is_full
 
     def _learn(self, info: SourceInfo) -> None:
         self._plan = self._plan_of(info)
@@ -228,95 +137,26 @@ class StreamSession:
             for link in self.outputs:
                 link.play(sound.data, pts, round(sound.duration_seconds / LIVE_TIME_BASE), now)
 
-    # To the restorers and back.
-
-    @property
-    def most_urgent(self) -> float | None:
-        """Deadline of the frame that waits for a restorer; None where none does."""
-        return self.pending[0].deadline if self.pending else None
-
-    def take_overflow(self) -> int:
-        """Frames since the last call that found no time."""
-        count, self.overflowed = self.overflowed, 0
-        return count
-
-    @property
-    def degrades(self) -> bool:
-        """Whether less work is done on its frames where there is no time for all of it."""
-        return self._policy == "degrade"
-
-    def answer(self, frame: LiveFrame, restored: Restored | None, stages: int, now: float) -> None:
-        """A restorer is done with a frame.
-
-        Args:
-            frame: Which.
-            restored: What came of it; None where restoring failed.
-            stages: That were run.
-            now: When.
-        """
-        if frame.probe:
-            self._probe = None
-        if frame.probe or self._frames.get(frame.number) is not frame or frame.settled_at is not None:
-            return
-        if restored is None:
-            self._pass(frame, now)
-            return
-        frame.planes = tuple(plane[0] for plane in restored.planes)
-        frame.stages, frame.settled_at = stages, now
-        self._order.settle(frame.number, now)
-
-    def _pass(self, frame: LiveFrame, now: float) -> None:
-        """Let a frame go out as it came."""
-        frame.settled_at = now
-        self._order.release(frame.number)
-
-    def _give_up(self, frame: LiveFrame, reason: str, now: float) -> None:
-        """What becomes of a frame that will not be restored in time."""
-        if frame.probe:
-            self._probe = None
-            return
-        if self._policy == "drop-oldest":
-            self._order.drop(frame.number)
-            del self._frames[frame.number]
-            self._drop(reason)
-        else:
-            self._pass(frame, now)
-
     # To the outputs.
 
     def tick(self, now: float) -> None:
         """Do what time and what came ask for."""
         for change in self.reader.tick(now):
             self._tell_reader(change)
-        for leaving in self._order.take(now):
-            frame = self._frames.pop(leaving.number)
-            if leaving.given_up:
-                if frame.cancel is not None:
-                    frame.cancel()
-                if frame in self.pending:
-                    self.pending.remove(frame)
-                self.overflowed += 1
-                if self._policy == "drop-oldest":
-                    self._drop("late")
-                    continue
+        for frame in self.flow.take(now):
             self._show(frame, now)
-        if self.reader.paused and len(self._frames) < WAITING_FRAMES:
-            self.reader.paused = False
+        self.reader.paused = self.flow.is_full
         self._hold(now)
         for link in self.outputs:
             self._tell_output(link, link.tick(now))
 
     def due(self, now: float) -> float:
         """When time alone asks for something, at the earliest."""
-        times = [self.reader.due(), self._order.due(now), *(link.due() for link in self.outputs)]
+        times = [self.reader.due(), self.flow.due(now), *(link.due() for link in self.outputs)]
         times.append(self._hold_at)
         return min((time for time in times if time is not None), default=now + 1.0)
 
     def _show(self, frame: LiveFrame, now: float) -> None:
-        if frame.stages:
-            self._counts.restored[frame.stages] = self._counts.restored.get(frame.stages, 0) + 1
-        else:
-            self._counts.passed += 1
         pts = self._clock.fresh(frame.pts)
         for link in self.outputs:
             self._tell_output(link, link.show(frame.planes, frame.info, pts, now))
@@ -342,11 +182,7 @@ class StreamSession:
 
     def recover(self, now: float, words: str) -> None:
         """Begin anew after something that should not be: the other streams are not to suffer from it."""
-        self._drop("failed", len(self._frames))
-        self._frames.clear()
-        self.pending.clear()
-        self._probe = None
-        self._order = FrameOrder(float("inf") if self._policy == "wait" else self._max_latency)
+        self.flow.fail()
         self.reader.paused = False
         for change in self.reader.fail(now, words):
             self._tell_reader(change)
@@ -360,10 +196,7 @@ class StreamSession:
 
     def flush(self, now: float) -> None:
         """Let out what is left as it is."""
-        for frame in tuple(self._frames.values()):
-            if frame.settled_at is None:
-                self._pass(frame, now)
-        self.pending.clear()
+        self.flow.release(now)
         self.tick(now)
 
     def finish(self, now: float) -> None:
@@ -377,11 +210,6 @@ class StreamSession:
         for link in self.outputs:
             link.close()
 
-    @property
-    def in_flight(self) -> int:
-        """Frames captured and not gone yet."""
-        return len(self._frames)
-
     # What is known.
 
     def report(self, now: float) -> StreamReport:
@@ -390,17 +218,18 @@ class StreamSession:
             self._latencies.popleft()
         if (latency := self._latency()) is not None:
             self._usual_latency = latency.p50
+        fates = self.flow.fates
         return StreamReport(
             name=self.name,
             source=self.source,
             state=self.reader.state,
-            captured=self._counts.captured,
-            restored=dict(self._counts.restored),
-            passed=self._counts.passed,
-            dropped=dict(self._counts.dropped),
-            in_flight=len(self._frames),
+            captured=fates.captured,
+            restored=dict(fates.restored),
+            passed=fates.passed,
+            dropped=dict(fates.dropped),
+            in_flight=self.flow.in_flight,
             opening=self.reader.opening,
-            level=self.level,
+            level=self.flow.level,
             fps=self.fps(now),
             latency=latency,
             frame_age_seconds=None if self._captured_at is None else now - self._captured_at,
@@ -429,9 +258,6 @@ class StreamSession:
 
         return Latency(at(0.5), at(0.95), at(0.99), ordered[-1])
 
-    def _drop(self, reason: str, count: int = 1) -> None:
-        self._counts.dropped[reason] = self._counts.dropped.get(reason, 0) + count
-
     def _tell_reader(self, change: Changed) -> None:
         bad = change.after in (ReaderState.BACKOFF, ReaderState.AUTH_FAILED) and change.cause is not None
         note(
@@ -442,7 +268,7 @@ class StreamSession:
             address=self.source,
         )
 
-    def _tell_output(self, link: PublisherLink, changes: Iterable[OutputChanged] | Iterator[OutputChanged]) -> None:
+    def _tell_output(self, link: PublisherLink, changes: Iterable[OutputChanged]) -> None:
         for change in changes:
             words = ", ".join(part for part in (change.cause, change.words) if part)
             note(

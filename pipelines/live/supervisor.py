@@ -11,9 +11,10 @@ from multiprocessing.connection import wait
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
+from pipelines.live.flow import LiveFrame
 from pipelines.live.log import note
 from pipelines.live.restorers import Restorers
-from pipelines.live.session import LiveFrame, StreamSession
+from pipelines.live.session import StreamSession
 from pipelines.signals import take_signals_back
 from streamrestore.frame import Chunk, Restored
 from streamrestore.live.ladder import QualityLadder
@@ -194,7 +195,7 @@ class Supervisor:
                 else:
                     words = f"a frame could not be restored and is passed on: {type(error).__name__}: {error}"
                     note(session.name, "quality", words, level=logging.WARNING)
-            session.answer(frame, restored, stages, now)
+            session.flow.answer(frame, restored, stages, now)
 
     def _observe(self, stages: Stages, seconds: float) -> None:
         """Learn what a frame took, but for the first ones of each worker, which prepare what all others use."""
@@ -210,17 +211,17 @@ class Supervisor:
         take_signals_back()
         self._restorers.tick(now)
         workers = self._restorers.workers
-        overflowed = sum(session.take_overflow() for session in self._sessions)
+        overflowed = sum(session.flow.take_overflow() for session in self._sessions)
         demand = sum(session.fps(now) for session in self._sessions)
         level = self._ladder.decide(now, demand, workers, overflowed) if workers else 0
         for session in self._sessions:
-            session.probes = workers > 0
+            session.flow.probes = workers > 0
         if level == self._level:
             return
         self._level = level
         for session in self._sessions:
-            session.level = level if session.degrades else self._most
-        if any(session.degrades for session in self._sessions):
+            session.flow.level = level if session.flow.degrades else self._most
+        if any(session.flow.degrades for session in self._sessions):
             words = f"{level} of {self._most} stages" if level else "frames are passed on as they come"
             why = "by what frames take now" if workers else "no worker is ready"
             note("all", "quality", f"{words}: {why}")
@@ -229,15 +230,15 @@ class Supervisor:
         """Give the restorers the most urgent frames."""
         room = _IN_FLIGHT * self._restorers.workers - self._in_flight
         while room > 0:
-            waiting = [session for session in self._sessions if session.pending]
+            waiting = [session for session in self._sessions if session.flow.pending]
             if not waiting:
                 return
-            session = min(waiting, key=lambda session: session.most_urgent or 0.0)
-            self._submit(session, session.pending.popleft())
+            session = min(waiting, key=lambda session: session.flow.most_urgent or 0.0)
+            self._submit(session, session.flow.pending.popleft())
             room -= 1
 
     def _submit(self, session: StreamSession, frame: LiveFrame) -> None:
-        stages: Stages = 3 if session.level == 3 else 2 if session.level == 2 else 1
+        stages: Stages = 3 if session.flow.level == 3 else 2 if session.flow.level == 2 else 1
         frame.asked_at = time.monotonic()
         planes = tuple(plane[None] for plane in frame.planes)
         future = self._restorers.submit(Chunk(frame.info.video, frame.plan, planes, stages=stages))
@@ -260,7 +261,7 @@ class Supervisor:
         now = time.monotonic()
         for session in self._sessions:
             session.stop_reading(now)
-        self._turn_until(lambda: not any(session.in_flight for session in self._sessions), DRAIN_SECONDS)
+        self._turn_until(lambda: not any(session.flow.in_flight for session in self._sessions), DRAIN_SECONDS)
         now = time.monotonic()
         for session in self._sessions:
             session.flush(now)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.live.session import WAITING_FRAMES
+from pipelines.live.flow import WAITING_FRAMES
 from tests.live.through import MOST_BUSY_SECONDS, MOST_GAP_SECONDS, Through, check_accounts, open_through
 from tests.live.viewer import Picture, fresh, indices, largest_gap, latencies, lost, reordered, slope
 

@@ -1,23 +1,15 @@
 """One thread leads all streams: what should not be in one of them is not the others' trouble."""
 
 from collections.abc import Callable
-from fractions import Fraction
-from pathlib import Path
 from typing import cast
 
-import numpy as np
-
-from pipelines.live.metrics import LiveMetrics
-from pipelines.live.reading import Captured, ReaderLink
+from pipelines.live.flow import FrameFlow
 from pipelines.live.restorers import Restorers
-from pipelines.live.session import PENDING_FRAMES, StreamSession
+from pipelines.live.session import StreamSession
 from pipelines.live.supervisor import Supervisor
-from streamrestore.formats import ColourTags, video_format
 from streamrestore.live.ladder import QualityLadder
 from streamrestore.live.report import StreamReport
 from streamrestore.live.states import ReaderState
-from streamrestore.patches import plan_patches
-from streamrestore.probing import SourceInfo
 from tests.live.camera import Camera
 from tests.live.relay import Relay
 from tests.live.restored import Restored
@@ -26,34 +18,11 @@ from tests.workers.fakes import Script
 from workers import open_pool
 from workers.live.child import Nursery
 
-INFO = SourceInfo(
-    path=Path("camera"),
-    container="rtsp",
-    stream_index=0,
-    codec="h264",
-    video=video_format(64, 48, "yuv420p", ColourTags(), "h264"),
-    pixel_format_name="yuv420p",
-    tags=ColourTags(),
-    time_base=Fraction(1, 90000),
-    sample_aspect_ratio=None,
-    display_matrix=None,
-    average_rate=Fraction(25),
-    estimated_frames=None,
-    start_pts=0,
-    container_start=Fraction(0),
-    duration_seconds=None,
-    lost_side_data=(),
-    other_streams=(),
-)
-
 
 class Scripted:
     """A session that fails when it is told to."""
 
-    pending: tuple[()] = ()
     outputs: tuple[()] = ()
-    degrades = True
-    in_flight = 0
 
     class reader:  # noqa: N801 - stands for the attribute
         connection = None
@@ -62,7 +31,7 @@ class Scripted:
         self.name, self.fails = name, fails
         self.ticks = 0
         self.recovered = list[str]()
-        self.level, self.probes = 0, False
+        self.flow = FrameFlow("degrade", 1.0)
 
     def receive(self, now: float) -> None:
         if self.fails:
@@ -79,9 +48,6 @@ class Scripted:
 
     def fps(self, now: float) -> float:
         return 0.0
-
-    def take_overflow(self) -> int:
-        return 0
 
     def report(self, now: float) -> StreamReport:
         return StreamReport(self.name, "rtsp://cam", ReaderState.STREAMING)
@@ -110,35 +76,6 @@ def test_a_stream_in_which_something_is_wrong_begins_anew_and_the_others_go_on()
     assert good.ticks >= 5
     assert good.recovered == []
     assert bad.recovered[0] == "AssertionError: this should not be"
-
-
-def test_without_workers_no_frame_waits_to_be_restored() -> None:
-    class Reader:
-        paused = False
-
-    session = StreamSession(
-        "cam",
-        "rtsp://cam",
-        cast(ReaderLink, Reader()),
-        (),
-        lambda info: plan_patches(info.video.picture.upright_size, crop=32, batch_pixels=1, frames=1),
-        LiveMetrics(lambda: ()),
-        0.0,
-        policy="degrade",
-        max_latency_seconds=1.0,
-    )
-    planes = tuple(np.zeros(shape, np.uint8) for shape in INFO.video.plane_shapes())
-
-    def capture(seconds: int) -> None:
-        for number in range(25 * seconds):
-            session._capture(Captured(planes, INFO, number / 25, number / 25, 0), number / 25)
-            assert len(session.pending) <= PENDING_FRAMES
-
-    capture(30)
-    assert len(session.pending) == 0
-    session.probes = True  # there are workers, but too slow ones
-    capture(30)
-    assert len(session.pending) == 1, "one at a time"
 
 
 def test_an_output_that_comes_back_while_the_camera_is_away_shows_the_last_picture() -> None:
