@@ -3,20 +3,19 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from pipelines.live.link import ProcessLink
 from streamrestore.encoding import EncodingRequest
 from streamrestore.errors import ConfigError
 from streamrestore.frame import Planes
 from streamrestore.live.addresses import Address
-from streamrestore.live.backoff import Backoff
 from streamrestore.live.encoding import Target, live_info, plan_live_encoding, plan_target
 from streamrestore.live.report import OutputReport
 from streamrestore.live.states import Cause, PublisherState
 from streamrestore.probing import SourceInfo
-from workers.live.child import Child, Nursery
+from workers.live.child import Nursery
 from workers.live.messages import Closed, Finish, Lost, Play, Publish, Repeat, Show, Taken, Up
 from workers.live.ring import FrameRing
 
@@ -69,7 +68,7 @@ class _Sent:
     bytes: int
 
 
-class PublisherLink:
+class PublisherLink(ProcessLink):
     """Keeps one output open for as long as it is wanted. For one thread; never blocks.
 
     ``now`` is always seconds on the system's monotonic clock.
@@ -81,13 +80,10 @@ class PublisherLink:
         Raises:
             ConfigError: Nothing is known of such an address.
         """
+        super().__init__(nursery)
         self.address = address
         self._target = plan_target(address)
         self._request = request
-        self._nursery = nursery
-        self._backoff = Backoff()
-        self._child: Child | None = None
-        self._ring: FrameRing | None = None
         self._info: SourceInfo | None = None
         self._sound: bytes | None = None
         self._outstanding: deque[_Sent] = deque()
@@ -96,24 +92,13 @@ class PublisherLink:
         self._last: tuple[Planes, SourceInfo] | None = None
         self._mute = False
         """Whether the output did not start with this sound, and is to go without."""
-        self._retry_at = self._began = 0.0
+        self._began = 0.0
         self._attempts = 0
         self._key = True
         self._went_out: float | None = None
         self.state = PublisherState.WAITING
-        self._published = self._held = self._respawns = 0
+        self._published = self._held = 0
         self._dropped: dict[str, int] = {}
-        self._reconnects: dict[Cause, int] = {}
-
-    @property
-    def connection(self) -> "Connection[Any, Any] | None":
-        """To be waited for."""
-        return None if self._child is None else self._child.connection
-
-    @property
-    def pid(self) -> int | None:
-        """Of the process that publishes."""
-        return None if self._child is None else self._child.pid
 
     def report(self, now: float) -> OutputReport:
         """What is known of it now."""
@@ -124,8 +109,8 @@ class PublisherLink:
             held=self._held,
             dropped=dict(self._dropped),
             in_flight=sum(sent.kind == "fresh" for sent in self._outstanding),
-            reconnects=dict(self._reconnects),
-            respawns=self._respawns,
+            reconnects=dict(self.reconnects),
+            respawns=self.respawns,
             age_seconds=None if self._went_out is None else now - self._went_out,
             pid=self.pid,
         )
@@ -180,7 +165,6 @@ class PublisherLink:
             if self.state is PublisherState.STOPPED:
                 self._drop_child()
                 return
-            self._respawns += 1
             yield from self._lose(now, Cause.DIED, "the process that published died", replace=True)
 
     def tick(self, now: float) -> Iterator[OutputChanged]:
@@ -190,7 +174,6 @@ class PublisherLink:
         if self.state is PublisherState.BACKOFF:
             yield from self._start(now)
             return
-        self._respawns += 1
         words = "it did not accept the stream" if self.state is PublisherState.STARTING else "it takes nothing any more"
         yield from self._lose(now, Cause.HUNG, words, replace=True)
 
@@ -210,7 +193,6 @@ class PublisherLink:
     def fail(self, now: float, words: str) -> Iterator[OutputChanged]:
         """Begin anew after something that should not be."""
         if self.state not in (PublisherState.WAITING, PublisherState.STOPPED):
-            self._respawns += 1
             yield from self._lose(now, Cause.FAILED, words, replace=True)
 
     def finish(self, now: float) -> Iterator[OutputChanged]:
@@ -226,10 +208,6 @@ class PublisherLink:
     def closed(self) -> bool:
         """Whether nothing is left to be written."""
         return self._child is None
-
-    def close(self) -> None:
-        """Kill the process; may be called twice."""
-        self._drop_child()
 
     def _take(self, message: object, now: float) -> Iterator[OutputChanged | Encoded]:
         match message:
@@ -271,7 +249,6 @@ class PublisherLink:
         self._attempts += 1
         request = Publish(target.url, str(self.address), target.options, self._info, encoding, self._wanted_sound)
         if not self._child.send(request):
-            self._respawns += 1
             yield from self._lose(now, Cause.DIED, "the process that was to publish died", replace=True)
             return
         self._share_ring(self._info.video.frame_bytes())
@@ -286,11 +263,10 @@ class PublisherLink:
         return replace(target, url=f"file:{path}")
 
     def _share_ring(self, slot_bytes: int) -> None:
-        if self._ring is not None:
-            self._ring.close()
-        self._ring = FrameRing.create(RING_SLOTS, slot_bytes)
+        ring = FrameRing.create(RING_SLOTS, slot_bytes)
+        self._share(ring)
         if self._child is not None:
-            self._child.give(self._ring)
+            self._child.give(ring)
 
     @property
     def _wanted_sound(self) -> bytes | None:
@@ -323,14 +299,11 @@ class PublisherLink:
         self._dropped[reason] = self._dropped.get(reason, 0) + 1
 
     def _lose(self, now: float, cause: Cause, words: str, *, replace: bool) -> Iterator[OutputChanged]:
-        self._reconnects[cause] = self._reconnects.get(cause, 0) + 1
         if self.state is PublisherState.STARTING and self._wanted_sound and cause in _MAY_BE_THE_SOUND:
             self._mute = True
             words += "; tried without the sound next"
         self._forget_outstanding()
-        if replace:
-            self._drop_child()
-        self._retry_at = now + self._backoff.down(now, cause)
+        self._count_loss(now, cause, replace=replace)
         yield self._change(PublisherState.BACKOFF, cause, words)
 
     def _forget_outstanding(self) -> None:
@@ -342,12 +315,7 @@ class PublisherLink:
 
     def _drop_child(self) -> None:
         self._forget_outstanding()
-        if self._child is not None:
-            self._nursery.kill(self._child)
-            self._child = None
-        if self._ring is not None:
-            self._ring.close()
-            self._ring = None
+        super()._drop_child()
 
     def _change(self, state: PublisherState, cause: Cause | None = None, words: str = "") -> OutputChanged:
         before, self.state = self.state, state

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+from pipelines.live.link import ProcessLink
 from streamrestore.frame import Planes
 from streamrestore.live.addresses import Address
-from streamrestore.live.backoff import Backoff
 from streamrestore.live.states import Cause, ReaderState
 from streamrestore.probing import SourceInfo
-from workers.live.child import Child, Nursery
+from workers.live.child import Nursery
 from workers.live.messages import Connect, Disconnect, Lost, Opened, Picture, Priming, Sound
 from workers.live.ring import FrameRing
 
@@ -62,7 +62,7 @@ class Changed:
     words: str = ""
 
 
-class ReaderLink:
+class ReaderLink(ProcessLink):
     """Keeps one source open for as long as it is wanted. For one thread; never blocks.
 
     ``now`` is always seconds on the system's monotonic clock.
@@ -81,11 +81,8 @@ class ReaderLink:
             audio: Whether its sound is wanted.
             waits: Whether no frame may be lost, however late it is.
         """
+        super().__init__(nursery)
         self._request = Connect(source.url, str(source), dict(options), audio, waits)
-        self._nursery = nursery
-        self._backoff = Backoff()
-        self._child: Child | None = None
-        self._ring: FrameRing | None = None
         self._info: SourceInfo | None = None
         self._retry_at = now
         self._began = now
@@ -94,8 +91,6 @@ class ReaderLink:
         self._interval: float | None = None
         self._skipped = self._damaged = self._damaged_before = 0
         self.state = ReaderState.BACKOFF
-        self.reconnects: dict[Cause, int] = {}
-        self.respawns = 0
         self.opening = self._opening = 0
         self.outage_seconds = 0.0
         self._out_since: float | None = now
@@ -105,12 +100,7 @@ class ReaderLink:
     @property
     def connection(self) -> "Connection[Any, Any] | None":
         """To be waited for."""
-        return None if self._child is None or self.paused else self._child.connection
-
-    @property
-    def pid(self) -> int | None:
-        """Of the process that reads."""
-        return None if self._child is None else self._child.pid
+        return None if self.paused else super().connection
 
     @property
     def damaged(self) -> int:
@@ -154,7 +144,6 @@ class ReaderLink:
             if self.state is ReaderState.STOPPED:  # as it was told to
                 self._drop_child()
                 return
-            self.respawns += 1
             yield from self._lose(now, Cause.DIED, "the process that read it died", replace=True)
 
     def tick(self, now: float) -> Iterator[Changed]:
@@ -165,17 +154,17 @@ class ReaderLink:
                     yield from self._connect(now)
             case ReaderState.CONNECTING:
                 if now >= self._began + OPEN_SECONDS:
-                    yield from self._hang(now, Cause.TIMEOUT, f"no answer for {OPEN_SECONDS:g} s")
+                    yield from self._lose(now, Cause.TIMEOUT, f"no answer for {OPEN_SECONDS:g} s", replace=True)
             case ReaderState.PRIMING:
                 silent, long = now >= self._heard + _SILENT_SECONDS, now >= self._began + _PRIMING_SECONDS
                 if silent or long:
-                    yield from self._hang(now, Cause.NO_VIDEO, "no picture came that could be shown")
+                    yield from self._lose(now, Cause.NO_VIDEO, "no picture came that could be shown", replace=True)
             case ReaderState.STREAMING | ReaderState.STALLED if not self.paused:
                 silence = now - self._seen
                 if silence >= self.stall_seconds:
                     heard = self._heard > self._seen + QUIET_SECONDS
                     cause = Cause.NO_VIDEO if heard else Cause.TIMEOUT
-                    yield from self._hang(now, cause, f"no picture for {silence:.1f} s")
+                    yield from self._lose(now, cause, f"no picture for {silence:.1f} s", replace=True)
                 elif silence >= self.quiet_seconds and self.state is ReaderState.STREAMING:
                     yield self._change(ReaderState.STALLED, now)
             case _:
@@ -200,7 +189,7 @@ class ReaderLink:
     def fail(self, now: float, words: str) -> Iterator[Changed]:
         """Begin anew after something that should not be."""
         if self.state is not ReaderState.STOPPED:
-            yield from self._hang(now, Cause.FAILED, words)
+            yield from self._lose(now, Cause.FAILED, words, replace=True)
 
     def stop(self, now: float) -> Iterator[Changed]:
         """Close the connection in good order; the process is killed by `close`."""
@@ -209,16 +198,10 @@ class ReaderLink:
         if self.state is not ReaderState.STOPPED:
             yield self._change(ReaderState.STOPPED, now)
 
-    def close(self) -> None:
-        """Kill the process; may be called twice."""
-        self._drop_child()
-
     def _take(self, message: object, now: float) -> Iterator[Captured | Sound | Opened | Changed]:
         match message:
             case FrameRing():
-                if self._ring is not None:
-                    self._ring.close()
-                self._ring = message
+                self._share(message)
             case Opened():
                 self._began = self._seen = now
                 yield message
@@ -263,31 +246,15 @@ class ReaderLink:
         self._began = self._heard = self._seen = now
         self._opening = 0
         if not self._child.send(self._request):
-            self.respawns += 1
             yield from self._lose(now, Cause.DIED, "the process that was to read it died", replace=True)
             return
         yield self._change(ReaderState.CONNECTING, now)
 
-    def _hang(self, now: float, cause: Cause, words: str) -> Iterator[Changed]:
-        self.respawns += 1
-        yield from self._lose(now, cause, words, replace=True)
-
     def _lose(self, now: float, cause: Cause, words: str, *, replace: bool) -> Iterator[Changed]:
-        self.reconnects[cause] = self.reconnects.get(cause, 0) + 1
         self._damaged_before, self._damaged, self._skipped = self.damaged, 0, 0
-        if replace:
-            self._drop_child()
-        self._retry_at = now + self._backoff.down(now, cause)
+        self._count_loss(now, cause, replace=replace)
         state = ReaderState.AUTH_FAILED if cause is Cause.UNAUTHORIZED else ReaderState.BACKOFF
         yield self._change(state, now, cause, words)
-
-    def _drop_child(self) -> None:
-        if self._child is not None:
-            self._nursery.kill(self._child)
-            self._child = None
-        if self._ring is not None:
-            self._ring.close()
-            self._ring = None
 
     def _change(self, state: ReaderState, now: float, cause: Cause | None = None, words: str = "") -> Changed:
         before, self.state = self.state, state
