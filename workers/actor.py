@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from workers.actor_process import prepare_process
 from workers.quiet_ray import ray
 from workers.restoring import RestoringThread
 
@@ -44,23 +44,11 @@ class RestorerActor:
         Args:
             build: A reference to what builds the restorer, wrapped so that Ray does not unpack
                 it (and import streamrestore) before the path is clean.
-            hidden_folder: The driver's working directory, where the driver itself does not
-                import from it. Ray puts it before the installed packages, so a folder of the
-                user's that happens to be called ``workers`` or ``streamrestore`` would be
-                imported instead of ours.
+            hidden_folder: A folder not to import from, see `prepare_process`.
             fill_seconds: How long a batch that is not full waits for others' chunks.
         """
-        sys.path[:] = [folder for folder in sys.path if folder != hidden_folder]
-        # As the command line does, for machines it has not started; the first is read when torch is imported.
-        os.environ.setdefault("GOMP_SPINCOUNT", "30000")
-        from streamrestore.host_memory import keep_freed_memory
-
-        keep_freed_memory()
-        gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
-        if not gpus:
-            # Ray leaves all GPUs visible to a worker that asked for none.
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        self._info = WorkerInfo(os.getpid(), socket.gethostname(), tuple(gpus))
+        gpus = prepare_process(hidden_folder)
+        self._info = WorkerInfo(os.getpid(), socket.gethostname(), gpus)
         self._thread = RestoringThread(lambda: ray.get(build[0])(), "restore", fill_seconds)
 
     def ready(self) -> WorkerInfo:

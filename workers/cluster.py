@@ -6,12 +6,13 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import streamrestore
 import workers
@@ -72,6 +73,12 @@ class Capacity:
             )
 
 
+def nodes_among(nodes: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:
+    """What there is of a list of nodes as Ray has it."""
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    return tuple(Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0)) for resources in alive)
+
+
 def workers_on(node: Node, *, cpus: float, gpus: float) -> int:
     """How many workers fit one machine."""
     # The smallest step of Ray's resources is 1/10000; without it 1 // (1/3) would be 2.
@@ -124,6 +131,8 @@ class Cluster:
             connect = partial(_start, cpus, tuple(gpus), store_bytes or _store_bytes())
         self.hidden_folder = _hidden_folder()
         """The working directory, where workers are not to import from it because we do not either."""
+        self.joined = address != "local"
+        """Whether the machines are not this one alone, and others may come; Ray may run here for us already."""
         self._owns_ray = False
         # Linux kills Ray's processes when the *thread* that started them ends: it lives on here.
         self._thread = SerialThread("ray")
@@ -145,8 +154,7 @@ class Cluster:
         here = ray.get_runtime_context().get_node_id()
         alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call] # Ray's, without types
         stores = [int(node["Resources"]["object_store_memory"]) for node in alive if node["NodeID"] == here]
-        nodes = (Node(node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0)) for node in alive)
-        return Capacity(tuple(nodes), stores[0])
+        return Capacity(nodes_among(alive), stores[0])
 
     def _leave(self) -> None:
         if self._owns_ray:

@@ -43,6 +43,14 @@ NOT_DEATHS = {
 """Ray's other errors, and why none of them means that a worker died. With subclasses."""
 
 
+def work_may_be_to_blame(death: BaseException) -> bool:
+    """Whether a worker may have died of what it was doing; not where its machine, or the way to it, was lost."""
+    if isinstance(death, ray_errors.ActorUnavailableError | ray_errors.NodeDiedError | ray_errors.ObjectLostError):
+        return False
+    # Ray has no class for it where the worker is an actor.
+    return "its node has died" not in str(death)
+
+
 def last_line(error: BaseException) -> str:
     """What went wrong, in one line: Ray's messages are tracebacks and reports of many lines."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -54,7 +62,7 @@ def restorer_error(error: BaseException) -> BaseException:
     if not isinstance(error, ray_errors.RayError):
         return error
     translated: BaseException = RestoreError(
-        f"Ray could not restore a chunk: {type(error).__name__}: {last_line(error)}"
+        f"Ray could not do what a worker was asked for: {type(error).__name__}: {last_line(error)}"
     )
     if isinstance(error, ray_errors.RayTaskError) and not isinstance(error.cause, ray_errors.RayError):
         translated = error.cause

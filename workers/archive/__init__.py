@@ -1,0 +1,15 @@
+"""A pool that runs steps of an archive on workers: in this process, or as Ray actors all over a cluster."""
+
+from workers.archive.contract import BuildContext, Lane, Step, StepContext, StepPool, StepPoolState, WorkerInfo
+from workers.archive.opening import open_step_pool
+
+__all__ = [
+    "BuildContext",
+    "Lane",
+    "Step",
+    "StepContext",
+    "StepPool",
+    "StepPoolState",
+    "WorkerInfo",
+    "open_step_pool",
+]

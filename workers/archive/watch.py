@@ -1,0 +1,56 @@
+"""A thread that looks at the cluster: which machines there are, and what of them is claimed.
+
+It may hang with the cluster's head; the pool's own thread must not.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from workers.archive.claims import claimed_gpus
+from workers.cluster import Node, nodes_among
+from workers.quiet_ray import ray, ray_errors
+
+CLAIMS_SECONDS = 1.0
+"""How often claims are looked for."""
+
+LOOKS_PER_NODES = 5
+"""Machines come and go less often; a list of a thousand takes a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A cluster at one moment."""
+
+    nodes: tuple[Node, ...]
+    claimed_gpus: float
+
+
+class ClusterWatch:
+    """Tells every second what there is."""
+
+    def __init__(self, tell: Callable[[Sight], None]) -> None:
+        """Start to look.
+
+        Args:
+            tell: Called in the thread that looks.
+        """
+        self._tell = tell
+        self._stopped = threading.Event()
+        threading.Thread(target=self._run, name="watch", daemon=True).start()
+
+    def stop(self) -> None:
+        """Look no more; may be called twice."""
+        self._stopped.set()
+
+    def _run(self) -> None:
+        looks, nodes = 0, tuple[Node, ...]()
+        while not self._stopped.wait(CLAIMS_SECONDS):
+            try:
+                claimed = claimed_gpus(ray.util.list_named_actors(all_namespaces=True))
+                if looks % LOOKS_PER_NODES == 0:
+                    nodes = nodes_among(ray.nodes())  # type: ignore[no-untyped-call] # Ray's, without types
+            except ray_errors.RayError:
+                continue  # its head is not to be reached at this moment
+            looks += 1
+            self._tell(Sight(nodes, claimed))
