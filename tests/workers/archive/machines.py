@@ -1,0 +1,107 @@
+"""Stories of a cluster whose machines come, die and freeze; each in a process of its own, as it needs a Ray of its own.
+
+Machines are Ray's own processes on this one. All of them are ended by their process id.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+# So that a machine is missed after seconds; Ray reads this when its head starts.
+os.environ |= {f"RAY_health_check_{name}": "1000" for name in ("initial_delay_ms", "period_ms", "timeout_ms")}
+os.environ |= {"RAY_health_check_failure_threshold": "3", "RAY_AUTH_MODE": "disabled"}
+
+import tests
+from tests.workers.archive.fakes import Build, Marked, Sleep
+from workers.archive import StepPool, open_step_pool
+from workers.quiet_ray import ray
+
+PATIENCE_SECONDS = 100.0
+STORE_BYTES = 100 << 20
+
+
+def wait_until(pool: StepPool, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, repr(pool)
+        time.sleep(0.05)
+
+
+@contextmanager
+def machines() -> Iterator["ray.cluster_utils.Cluster"]:
+    """A head that does no work, and whatever is added."""
+    from ray.cluster_utils import Cluster
+
+    ray.cloudpickle.register_pickle_by_value(tests)  # type: ignore[no-untyped-call] # Ray's, without types
+    head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        yield cluster
+    finally:
+        cluster.shutdown()  # type: ignore[no-untyped-call] # Ray's, without types
+
+
+def come_and_die(folder: Path) -> None:
+    """More workers are wanted than there is room for; a machine comes, dies with its steps, and another one comes."""
+    with machines() as cluster:
+        cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+        pool = open_step_pool(Build(), workers=3, address=cluster.address)
+        first = pool.first_ready(PATIENCE_SECONDS)
+        assert pool.submit(Sleep(value=7), "restore").result(PATIENCE_SECONDS) == (7, first.pid)
+        assert (pool.state().workers, pool.state().wanted, pool.state().waiting) == (1, 3, 2), repr(pool)
+
+        second = cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
+        wait_until(pool, lambda: pool.state().workers == 3)
+        assert (pool.state().nodes, pool.state().waiting) == (2, 0), repr(pool)
+
+        end, begun = folder / "end", [folder / str(number) for number in range(9)]
+        futures = [pool.submit(Marked(path, end), "restore") for path in begun[:6]]
+        futures += [pool.submit(Marked(path, end), "side") for path in begun[6:]]
+        wait_until(pool, lambda: all(path.exists() for path in begun))
+        cluster.remove_node(second, allow_graceful=False)
+        wait_until(pool, lambda: pool.state().nodes == 1)
+        end.touch()
+        assert {future.result(PATIENCE_SECONDS) for future in futures} == {first.pid}
+        state = pool.state()
+        assert (state.deaths, state.redispatched, state.workers, state.waiting) == (2, 6, 1, 2), repr(pool)
+
+        cluster.add_node(num_cpus=2, object_store_memory=STORE_BYTES)
+        wait_until(pool, lambda: pool.state().workers == 3)
+        pool.close()
+
+
+def grow_and_freeze(folder: Path) -> None:
+    """As many workers as there are cores, also of a machine that comes later; then that freezes."""
+    with machines() as cluster:
+        cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+        pool = open_step_pool(Build(), workers=None, address=cluster.address)
+        first = pool.first_ready(PATIENCE_SECONDS)
+        assert pool.state().wanted == 1, repr(pool)
+
+        second = cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+        wait_until(pool, lambda: pool.state().workers == 2)
+        (late,) = set(pool.workers()) - {first}
+
+        end, begun = folder / "end", [folder / str(number) for number in range(4)]
+        futures = [pool.submit(Marked(path, end), "restore") for path in begun]
+        wait_until(pool, lambda: all(path.exists() for path in begun))
+        frozen = [late.pid, *(info.process.pid for infos in second.all_processes.values() for info in infos)]
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        wait_until(pool, lambda: pool.state().nodes == 1)
+        end.touch()
+        assert {future.result(PATIENCE_SECONDS) for future in futures} == {first.pid}
+        assert (pool.state().workers, pool.state().waiting) == (1, 1), repr(pool)
+        pool.close()
+        for pid in frozen:
+            os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as temporary:
+        {"die": come_and_die, "freeze": grow_and_freeze}[sys.argv[1]](Path(temporary))
