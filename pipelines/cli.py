@@ -21,6 +21,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.archive.cli import archive_app
 from pipelines.evaluate_cli import evaluate_command
 from pipelines.exit_codes import ExitCode, exit_code
 from pipelines.live.cli import live_command
@@ -39,6 +40,7 @@ app = typer.Typer(
     add_completion=False,
     help="Restore video: deblur, derain and denoise with MPRNet.",
 )
+app.add_typer(archive_app, name="archive")
 app.add_typer(weights_app, name="weights")
 app.command("evaluate")(evaluate_command)
 app.command("live")(live_command)

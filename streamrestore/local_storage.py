@@ -11,7 +11,7 @@ from streamrestore.encoder import writing_to
 from streamrestore.errors import SourceError
 from streamrestore.locations import Location
 from streamrestore.storage import Found, Unread, check_unchanged
-from streamrestore.work_folder import write_once, write_synced
+from streamrestore.work_folder import write_last, write_once
 
 _CHUNK_BYTES = 1 << 20
 
@@ -78,7 +78,7 @@ class LocalStorage:
         """Write a small file, so that there is the old one or the new one."""
         with writing_to(location.path):
             location.path.parent.mkdir(parents=True, exist_ok=True)
-            write_synced(location.path, content)
+            write_last(location.path, content)
 
     def create(self, location: Location, content: bytes) -> bool:
         """Write a small file, unless it is there already."""

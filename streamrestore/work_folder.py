@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, BinaryIO, cast
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -100,10 +100,8 @@ class WorkFolder:
         """
         with writing_to(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            if not (self.path / "job.json").exists():
-                write_synced(self.path / "job.json", json.dumps(self._facts, indent=1, default=str).encode())
-            for leftover in self.path.glob("*.part"):
-                _remove_abandoned(leftover)
+            write_once(self.path / "job.json", json.dumps(self._facts, indent=1, default=str).encode())
+            remove_abandoned(self.path)
 
     def shots(self) -> tuple[Shot, ...] | None:
         """What was found of the shots; None if nobody has looked yet."""
@@ -119,10 +117,16 @@ class WorkFolder:
             DiskFullError: There is no space left.
         """
         with writing_to(self.path):
-            write_synced(self._shots_file(), _SHOTS.dump_json(shots, indent=1))
+            write_last(self._shots_file(), _SHOTS.dump_json(shots, indent=1))
 
     def _shots_file(self) -> Path:
         return self.path / "shots.json"
+
+    def record(self, index: int) -> SegmentRecord | None:
+        """What is recorded of one segment, without a look into its file."""
+        with suppress(ValidationError, OSError):
+            return SegmentRecord.model_validate_json(self._record_file(index).read_bytes())
+        return None
 
     def records(self) -> dict[int, SegmentRecord]:
         """What is recorded, by index, without a look into the files."""
@@ -173,9 +177,8 @@ class WorkFolder:
         """
         part = self.path / f"{index:05}.{uuid4().hex[:12]}.part"
         with writing_to(part):
-            file = part.open("wb")
+            file = _create_locked(part)
         with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
             try:
                 yield part
             finally:
@@ -216,6 +219,23 @@ class WorkFolder:
                 file.unlink()
         return first
 
+    def adopt(self, record: SegmentRecord) -> None:
+        """Record a segment that another machine has finished, and whose file is here already.
+
+        Raises:
+            OutputError: The folder is gone or cannot be written.
+            DiskFullError: There is no space left.
+        """
+        path = self._record_file(record.index)
+        with writing_to(path):
+            write_once(path, record.model_dump_json(exclude_defaults=True).encode())
+
+    def forget(self, record: SegmentRecord) -> None:
+        """Remove a segment that is kept elsewhere."""
+        self._record_file(record.index).unlink(missing_ok=True)
+        if record.file:
+            self.file_of(record).unlink(missing_ok=True)
+
     def _record_file(self, index: int) -> Path:
         return self.path / f"{index:05}.segment.json"
 
@@ -239,6 +259,8 @@ class WorkFolder:
 def write_synced(path: Path, *pieces: bytes) -> None:
     """Write a small file, one piece after the other, so that after a crash there is all of it or none.
 
+    For one writer at a time; for several there are `write_once` and `write_last`.
+
     Raises:
         OSError: It cannot be written.
     """
@@ -257,7 +279,9 @@ def write_once(path: Path, content: bytes) -> bool:
     Raises:
         OSError: It cannot be written.
     """
-    with _written(path.with_name(f"{path.name}.{uuid4().hex[:12]}.part"), content) as part:
+    if path.exists():
+        return False
+    with _written(_own_part(path), content) as part:
         try:
             os.link(part, path)
         except FileExistsError:
@@ -265,19 +289,40 @@ def write_once(path: Path, content: bytes) -> bool:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            if path.exists():
-                return False
             part.replace(path)
     sync(path.parent)
     return True
+
+
+def write_last(path: Path, content: bytes) -> None:
+    """Write a small file as `write_synced` does; of several writers at once, the last one's content stays.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with _written(_own_part(path), content) as part:
+        part.replace(path)
+    sync(path.parent)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes have left of files they were writing; their locks went with them."""
+    for part in folder.glob("*.part"):
+        with suppress(OSError), part.open("rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _names(part, file):
+                part.unlink()
+
+
+def _own_part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{uuid4().hex[:12]}.part")
 
 
 @contextmanager
 def _written(part: Path, *pieces: bytes) -> Iterator[Path]:
     """A file with its content, synced; removed at the end if it is still there."""
     try:
-        with part.open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with _create_locked(part) as file:
             file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
@@ -287,11 +332,21 @@ def _written(part: Path, *pieces: bytes) -> Iterator[Path]:
             part.unlink()
 
 
-def _remove_abandoned(part: Path) -> None:
-    """Remove what a process left that is no more."""
-    with suppress(OSError), part.open("rb+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        part.unlink()
+def _create_locked(part: Path) -> BinaryIO:
+    """Create a file, or empty it, and lock it, so that nobody takes it for abandoned."""
+    while True:
+        file = part.open("wb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if _names(part, file):
+            return file
+        file.close()  # somebody removed it before it was locked
+
+
+def _names(path: Path, file: BinaryIO) -> bool:
+    """Whether a path names the open file, and not another one or nothing."""
+    with suppress(OSError):
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    return False
 
 
 def sync(path: Path) -> None:

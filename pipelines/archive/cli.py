@@ -1,0 +1,133 @@
+"""``streamrestore archive run`` and ``retry``: options become a run.
+
+What loads torch or Ray is imported inside the commands, so that ``--help`` answers at once.
+"""
+
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.archive.reading_cli import index_command, report_command, status_command, verify_command
+from streamrestore.errors import ConfigError
+
+archive_app = typer.Typer(no_args_is_help=True, help="Restore thousands of clips, on one machine or a cluster.")
+archive_app.command("status")(status_command)
+archive_app.command("report")(report_command)
+archive_app.command("verify")(verify_command)
+archive_app.command("index")(index_command)
+
+
+class OnErrorChoice(StrEnum):
+    """What ``--on-error`` takes."""
+
+    QUARANTINE = "quarantine"
+    COPY_SOURCE = "copy-source"
+
+
+class ProgressChoice(StrEnum):
+    """What ``--progress`` takes."""
+
+    AUTO = "auto"
+    PLAIN = "plain"
+    JSON = "json"
+    NONE = "none"
+
+
+@archive_app.command("run")
+def run_command(
+    context: typer.Context,
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="A folder, a glob, a manifest (.jsonl, .csv, .parquet), or s3://...")
+    ],
+    target: Annotated[str, typer.Argument(metavar="DST", help="The folder of the results, or s3://...")],
+    task: Annotated[
+        list[str] | None,
+        typer.Option("-t", "--task", help="derain, deblur, denoise, a chain such as denoise,deblur, or auto."),
+    ] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option("--weights", help="Name (see: weights list) or file; once for each task.")
+    ] = None,
+    stages: Annotated[int, typer.Option(min=1, max=3, help="Stages of the network: 1 is fastest, 3 best.")] = 3,
+    local_pooling: Annotated[
+        bool, typer.Option("--local-pooling", help="Whole frames, attention pooled as in training (TLC); slower.")
+    ] = False,
+    strength: Annotated[float, typer.Option(min=0, max=1, help="Blend with the original: 0 keeps it.")] = 1.0,
+    devices: Annotated[str, typer.Option(help="auto, cpu, or GPU numbers such as 0,1.")] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Worker processes; 0 restores in this one, without Ray. Default: by devices."),
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join, as host:port.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
+    patch: Annotated[str, typer.Option(help="Side of the largest patch in pixels, or auto.")] = "auto",
+    codec: Annotated[
+        str | None, typer.Option("-c:v", "--codec", help="h264, hevc, av1, ffv1, ... Default: by source.")
+    ] = None,
+    crf: Annotated[int | None, typer.Option("--crf", "-crf", help="Quality, lower is better. Default: 17.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", "-preset", help="Of the encoder. Default: medium.")] = None,
+    encoder_options: Annotated[
+        list[str] | None, typer.Option("-e", "--encoder-option", metavar="KEY=VALUE", help="Any option of the encoder.")
+    ] = None,
+    preserve: Annotated[
+        bool, typer.Option("--preserve", help="Masters for an archive: lossless FFV1 with checksums, in .mkv.")
+    ] = False,
+    deinterlace: Annotated[
+        bool, typer.Option("--deinterlace", help="Make interlaced video progressive (bwdif).")
+    ] = False,
+    on_error: Annotated[
+        OnErrorChoice,
+        typer.Option(case_sensitive=False, help="What becomes of clips that cannot be restored."),
+    ] = OnErrorChoice.QUARANTINE,
+    shard: Annotated[
+        str | None, typer.Option("--shard", metavar="I/N", help="Only the I-th of N parts, as for Slurm arrays.")
+    ] = None,
+    scratch: Annotated[
+        Path | None,
+        typer.Option(help="On each machine's own disk, for copies of remote files."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("-y", help="Make outputs of other requests again.")] = False,
+    progress: Annotated[ProgressChoice, typer.Option(case_sensitive=False)] = ProgressChoice.AUTO,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what was decided, and why.")] = False,
+) -> None:
+    """Restore every clip of SRC into a tree like it at DST; run it again to go on, what is done is not done again."""
+    _run(context.params)
+
+
+@archive_app.command("retry")
+def retry_command(
+    target: Annotated[str, typer.Argument(metavar="DST", help="The target of `archive run`.")],
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Clips, as `status` names them.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All that are in quarantine.")] = False,
+) -> None:
+    """Take clips out of quarantine, and run again as the last time."""
+    from pipelines.archive.ledger import Ledger
+    from pipelines.archive.state import read_states
+    from streamrestore.locations import parse_location
+
+    if failed == bool(names):
+        raise ConfigError("name the clips to try again, or give --failed for all of them")
+    place = parse_location(target)
+    states, ledger = read_states(place), Ledger(place)
+    records = {record.source: record for record in ledger.failed()}
+    unknown = [name for name in names or () if name not in records]
+    if unknown:
+        raise ConfigError(f"{unknown[0]} is not in quarantine: `streamrestore archive status {target}` says what is")
+    for name in names or records:
+        ledger.release(records[name].id)
+    _run({**states[0].parameters, "shard": None})
+
+
+def _run(parameters: dict[str, Any]) -> None:
+    """Run an archive by the options of `run_command`, as they were given or as they were kept."""
+    from pipelines.archive.command import RunParameters, run_archive
+
+    wanted = RunParameters.model_validate(parameters)
+    logging.basicConfig(level=logging.INFO if wanted.verbose else logging.WARNING, format="%(message)s")
+    if code := run_archive(wanted):
+        raise typer.Exit(code)

@@ -1,0 +1,189 @@
+"""A run from its options to its exit code."""
+
+import getpass
+import shlex
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pipelines.archive.context import ArchiveContext
+from pipelines.archive.items import ArchiveItem
+from pipelines.archive.listing import Listing, list_items
+from pipelines.archive.models import find_network
+from pipelines.archive.progress import ArchiveReporter, make_archive_reporter
+from pipelines.archive.request import ArchiveRequest
+from pipelines.archive.run import ArchiveRun, OnFailure
+from pipelines.archive.shards import parse_shard
+from pipelines.archive.state import StateFile
+from pipelines.arguments import parse_encoder_options, parse_patch
+from pipelines.exit_codes import ExitCode
+from pipelines.signals import stop_on_signals
+from streamrestore.devices import CPU_THREADS, DeviceKind, choose_devices, find_devices
+from streamrestore.encoding import EncodingRequest
+from streamrestore.errors import StoppedError
+from streamrestore.locations import parse_location
+from workers.archive import StepPool, open_step_pool
+
+
+class RunParameters(BaseModel):
+    """The options of ``archive run``, by their names there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    target: str
+    task: list[str] | None = None
+    weights: list[str] | None = None
+    stages: int = 3
+    local_pooling: bool = False
+    strength: float = 1.0
+    devices: str = "auto"
+    workers: int | None = None
+    address: str | None = None
+    precision: str = "auto"
+    patch: str = "auto"
+    codec: str | None = None
+    crf: int | None = None
+    preset: str | None = None
+    encoder_options: list[str] | None = None
+    preserve: bool = False
+    deinterlace: bool = False
+    on_error: OnFailure = "quarantine"
+    shard: str | None = None
+    scratch: Path | None = None
+    overwrite: bool = False
+    progress: str = "auto"
+    quiet: bool = False
+    verbose: bool = False
+
+
+def run_archive(wanted: RunParameters) -> ExitCode:
+    """Restore an archive.
+
+    Raises:
+        ConfigError: The request itself is impossible.
+        StreamRestoreError: The source cannot be read, nothing can be written, or nobody is left to work.
+    """
+    listing = list_items(wanted.source, wanted.target, parse_shard(wanted.shard))
+    request = make_request(wanted, listing.items)
+    state = StateFile(request.target, wanted.model_dump(mode="json"))
+    with stop_on_signals() as stop, make_archive_reporter(wanted.progress, quiet=wanted.quiet) as reporter:
+        _tell(listing, reporter)
+        pool = open_workers(wanted, request)
+        try:
+            driver = ArchiveRun(
+                pool,
+                request,
+                reporter,
+                state=state,
+                on_failure=wanted.on_error,
+                command=partial(describe_command, wanted),
+            )
+            return driver.run(listing.items, stop.event)
+        except KeyboardInterrupt:
+            return stop.code
+        except StoppedError as error:
+            reporter.note(str(error))
+            return stop.code
+        finally:
+            pool.close()
+
+
+def make_request(wanted: RunParameters, items: Sequence[ArchiveItem]) -> ArchiveRequest:
+    """What every worker must know.
+
+    Raises:
+        ConfigError: The options contradict each other, or do not fit the machine.
+        ModelError: There are no weights for a task, several, or they are damaged.
+    """
+    here = choose_devices(wanted.devices if wanted.address is None else "auto", find_devices()).kind
+    kinds: tuple[DeviceKind, ...] = (here,)
+    if wanted.address is not None:
+        # What its machines have is known only when they are joined.
+        kinds = ("cpu",) if wanted.devices == "cpu" else ("cuda", "cpu")
+    return ArchiveRequest(
+        target=parse_location(wanted.target),
+        scratch=wanted.scratch or Path(tempfile.gettempdir()) / f"streamrestore-{getpass.getuser()}",
+        network=find_network(
+            ",".join(wanted.task or []),
+            wanted.weights or [],
+            kinds,
+            items,
+            precision=wanted.precision,
+            stages=wanted.stages,
+            local_pooling=wanted.local_pooling,
+            strength=wanted.strength,
+        ),
+        encoding=EncodingRequest(
+            wanted.codec,
+            wanted.crf,
+            wanted.preset,
+            options=parse_encoder_options(wanted.encoder_options or []),
+            preservation=wanted.preserve,
+        ),
+        patch=parse_patch(wanted.patch),
+        deinterlace=wanted.deinterlace,
+        overwrite=wanted.overwrite,
+    )
+
+
+def open_workers(wanted: RunParameters, request: ArchiveRequest) -> StepPool:
+    """Start workers in the background.
+
+    Raises:
+        ConfigError: The request makes no sense, whatever the machine.
+    """
+    devices: Literal["auto", "cpu"] | Sequence[int] = "cpu"
+    if wanted.address is not None:
+        devices = "cpu" if wanted.devices == "cpu" else "auto"
+    else:
+        choice = choose_devices(wanted.devices, find_devices())
+        if choice.kind == "cuda":
+            devices = [device.index for device in choice.devices]
+    own = wanted.devices if wanted.workers == 0 else "cpu" if devices == "cpu" else "auto"
+    return open_step_pool(
+        partial(ArchiveContext, request, own),
+        workers=wanted.workers,
+        devices=devices,
+        threads=CPU_THREADS,
+        address=wanted.address,
+    )
+
+
+def describe_command(wanted: RunParameters, item: ArchiveItem) -> str:
+    """What restores an item alone, for whoever wants to see why it fails."""
+    own = item.options
+    tasks = wanted.task if own.task is None else [",".join(own.task)]
+    options = {
+        "-t": ",".join(tasks or []) or None,
+        "--strength": wanted.strength if own.strength is None else own.strength,
+        "--stages": own.stages or wanted.stages,
+        "-c:v": own.codec or wanted.codec,
+        "--crf": wanted.crf if own.crf is None else own.crf,
+        "--preset": own.preset or wanted.preset,
+        "--pix-fmt": own.pix_fmt,
+        "--ss": own.start,
+        "--to": own.stop,
+        "--precision": wanted.precision,
+        "--patch": wanted.patch,
+        "--devices": wanted.devices,
+    }
+    words = ["streamrestore", "restore", item.source.shown]
+    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    words += [word for value in own.weights or wanted.weights or () for word in ("--weights", value)]
+    words += [word for value in wanted.encoder_options or () for word in ("-e", value)]
+    words += ["--preserve"] * wanted.preserve + ["--local-pooling"] * wanted.local_pooling
+    deinterlace = wanted.deinterlace if own.deinterlace is None else own.deinterlace
+    return shlex.join([*words, *(["--deinterlace", "bwdif"] if deinterlace else [])])
+
+
+def _tell(listing: Listing, reporter: ArchiveReporter) -> None:
+    """Say what of the source is left alone."""
+    if listing.others:
+        reporter.note(f"{listing.others} other files are left alone: their suffix is no video's")
+    for unread in listing.unread:
+        reporter.note(f"the folder {unread.name} cannot be read: {unread.reason}; what is in it is not known")

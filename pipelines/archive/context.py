@@ -1,0 +1,116 @@
+"""What a worker holds for all the steps it runs: its device, and the networks on it."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipelines.archive.items import ArchiveItem
+from pipelines.archive.ledger import Ledger
+from pipelines.archive.outbox import Outbox
+from pipelines.archive.request import STATE_FOLDER, ArchiveRequest
+from pipelines.archive.shelf import LocalShelf, RemoteShelf, Shelf
+from pipelines.planning import FileOptions, Network
+from pipelines.restore import START_SECONDS, PoolOptions, start_pool
+from streamrestore.devices import DeviceChoice, choose_devices, find_devices
+from streamrestore.identity import describe_environment, key_of
+from streamrestore.source_cache import SourceCache
+from streamrestore.work_folder import WorkFolder
+from workers import RestorerPool
+
+CHAINS_KEPT = 2
+"""Chains of networks that stay on the device when no step uses them: a run has one, but for manifests."""
+
+
+class ArchiveContext:
+    """Made once in each worker; its steps run in several threads."""
+
+    def __init__(
+        self,
+        request: ArchiveRequest,
+        devices: str = "auto",
+        start: Callable[[PoolOptions], RestorerPool] = start_pool,
+    ) -> None:
+        """Look at the device; networks are loaded by the first step that needs them.
+
+        Args:
+            request: What the run was asked to do.
+            devices: Of this process: ``auto``, ``cpu`` or the number of a GPU.
+            start: Starts a pool in this process.
+
+        Raises:
+            ConfigError: There is no such device.
+        """
+        self.request = request
+        self._choice: DeviceChoice = choose_devices(devices, find_devices())
+        self.kind = key_of(describe_environment(self._choice.devices[0]))[:16]
+        self.ledger = Ledger(request.target)
+        self.outbox = Outbox(request)
+        self._cache = SourceCache(request.scratch / "sources", request.cache_bytes)
+        self._start = start
+        self._lock = threading.Lock()
+        self._pools: dict[str, RestorerPool] = {}
+        """By what the network is, the one used last comes last."""
+        self._users = Counter[str]()
+
+    @property
+    def device(self) -> str:
+        """What restores, for people."""
+        return self._choice.devices[0].name
+
+    def network(self, item: ArchiveItem) -> Network:
+        """What restores an item.
+
+        Raises:
+            ConfigError: The precision is unknown.
+        """
+        return self.request.network.on(self._choice, item.options)
+
+    def options(self, item: ArchiveItem) -> FileOptions:
+        """What is asked for of an item.
+
+        Raises:
+            ConfigError: The precision is unknown.
+        """
+        return self.request.options(self.network(item), item.options)
+
+    @contextmanager
+    def pool(self, network: Network) -> Iterator[RestorerPool]:
+        """A pool of this process that runs a network; shared by all steps that use the same one.
+
+        Raises:
+            WorkerStartError: It could not be started.
+        """
+        key = key_of({**network.facts(), "precision": network.precision})
+        with self._lock:
+            pool = self._pools.pop(key, None) or self._start(PoolOptions(network, self._choice, workers=0))
+            self._pools[key] = pool
+            self._users[key] += 1
+        try:
+            pool.ready(START_SECONDS)
+            yield pool
+        finally:
+            with self._lock:
+                self._users[key] -= 1
+                idle = [key for key in self._pools if not self._users[key]]
+                for key in idle[: max(0, len(self._pools) - CHAINS_KEPT)]:
+                    self._pools.pop(key).close()
+
+    @contextmanager
+    def source(self, item: ArchiveItem) -> Iterator[Path]:
+        """An item's source as a file of this machine, for as long as it is open.
+
+        Raises:
+            SourceError: It is gone, was replaced, or may not be read.
+            StorageError: Its storage is out of reach.
+            DiskFullError: There is no space for a copy.
+        """
+        with self._cache.fetch(item.source, item.hint, item.size) as path:
+            yield path
+
+    def shelf(self, item: ArchiveItem, folder: WorkFolder) -> Shelf:
+        """Where the finished segments of an item are for all machines."""
+        if self.request.target.is_local:
+            return LocalShelf(folder)
+        return RemoteShelf(folder, self.request.target.child(f"{STATE_FOLDER}/work/{item.id}/{folder.path.name}"))

@@ -1,0 +1,251 @@
+"""What workers do for one item: plan it, restore its segments one by one, finish it.
+
+A step is sent to a worker and called there with the worker's context. Each can be run again, and twice at once:
+what is done already is not done again, and of two the first counts.
+
+::
+
+    PlanItem ----> Planned ----> RestoreSegment, one a segment ----> FinishItem ----> DoneRecord
+       |                               (any worker of the kind)          |
+       +-- DoneRecord: its output and receipt are there already          +-- Missing: segments to be made again
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import PurePath
+from typing import Protocol
+
+from pipelines.archive.context import ArchiveContext
+from pipelines.archive.items import ArchiveItem
+from pipelines.archive.records import DoneRecord
+from pipelines.archive.request import options_key
+from pipelines.archive.shipping import pack, unpack
+from pipelines.engine import StageLoad
+from pipelines.file import join_segments, restore_segments
+from pipelines.looking import with_shots
+from pipelines.outputs import Item
+from pipelines.partial import hold_partial
+from pipelines.planning import FileJob, prepare_file, shrink
+from pipelines.progress import make_reporter
+from streamrestore.errors import DeviceMemoryError, HeldError, OutputError, RestoreError, SourceError
+from streamrestore.identity import identify_file
+from streamrestore.work_folder import WorkFolder
+
+HELD_SECONDS = 1.0
+"""How often a step that finishes an item asks whether another one still does."""
+
+_NEVER = threading.Event()
+"""Nobody stops a step: its worker is ended, and what it had finished stays."""
+
+
+class Step(Protocol):
+    """Something that is to be done for an item."""
+
+    @property
+    def item(self) -> ArchiveItem:
+        """The item."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What an item's plan says, for the driver and for the steps that follow."""
+
+    job: bytes
+    """As of `pipelines.archive.shipping`."""
+    folder: str
+    """The name of its work folder, which all its facts make."""
+    kind: str
+    """Of the worker that planned it; only workers of this kind may go on."""
+    output: str
+    """From the target."""
+    segments: int
+    missing: tuple[int, ...]
+    """Those that are not finished yet."""
+    notes: tuple[str, ...]
+    """What its user should read."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentDone:
+    """One segment is finished."""
+
+    index: int
+    frames: int
+    seconds: float
+    load: StageLoad
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """An item cannot be finished: some of its segments are gone."""
+
+    segments: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanItem:
+    """Decide everything about an item, by reading through its packets."""
+
+    item: ArchiveItem
+    halvings: int = 0
+    """How often its patches are halved, since larger ones did not fit a device."""
+
+    def __call__(self, context: ArchiveContext) -> Planned | DoneRecord:
+        """Plan it.
+
+        Raises:
+            DeviceMemoryError: There are no smaller patches.
+            OutputError: Something else is where its output goes.
+            StreamRestoreError: As of `prepare_file`.
+        """
+        root, options = context.request.root, context.options(self.item)
+        stem = root / self.item.stem
+        with context.source(self.item) as source:
+            asked = None if self.item.suffix is None else stem.with_name(stem.name + self.item.suffix)
+            job = prepare_file(Item(source, asked, stem=stem), options)
+            output = job.output.relative_to(root).as_posix()
+            receipt = context.outbox.find_receipt(job, output)
+            if receipt is not None:
+                record = DoneRecord.of(self.item, options_key(options), output, receipt)
+                context.ledger.keep_done(record)
+                return record
+            for _ in range(self.halvings):
+                smaller = shrink(job)
+                if smaller is None:
+                    raise DeviceMemoryError(f"{self.item.name}: even its smallest patches do not fit the device")
+                job = smaller
+            folder = WorkFolder(job.work_root(), job.facts())
+            folder.open()
+            job = with_shots(job, folder, None, make_reporter("none", quiet=True), _NEVER)
+            if len(job.segments) > 1:
+                job.source.locate()
+        done = context.shelf(self.item, folder).indices()
+        return Planned(
+            job=pack(job),
+            folder=folder.path.name,
+            kind=context.kind,
+            output=output,
+            segments=len(job.segments),
+            missing=tuple(segment.index for segment in job.segments if segment.index not in done),
+            notes=job.notes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreSegment:
+    """Restore one segment: the work of a device."""
+
+    item: ArchiveItem
+    planned: Planned
+    index: int
+
+    def __call__(self, context: ArchiveContext) -> SegmentDone:
+        """Restore it, if nobody has.
+
+        Raises:
+            StreamRestoreError: It failed.
+        """
+        with context.source(self.item):
+            job, folder = _unpack(self.item, self.planned, context)
+            shelf, load = context.shelf(self.item, folder), StageLoad(0.0, 0.0, 0.0)
+            record = shelf.find(self.index)
+            if record is None:
+                folder.open()
+                with context.pool(job.options.network) as pool:
+                    segment = [job.segments[self.index]]
+                    load = restore_segments(job, folder, segment, pool, lambda progress: None, _NEVER).load
+                record = folder.record(self.index)
+                shelf.put(self.index)
+        if record is None:
+            raise OutputError(f"{folder.path}: a segment is gone that was just finished: is the folder still there?")
+        return SegmentDone(self.index, len(record.stamps), record.seconds, load)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishItem:
+    """Join an item's segments, verify the result, give it its name, and say so."""
+
+    item: ArchiveItem
+    planned: Planned
+    started: datetime
+    """When its first run began."""
+
+    def __call__(self, context: ArchiveContext) -> DoneRecord | Missing:
+        """Finish it, or wait for another one who does.
+
+        Raises:
+            StreamRestoreError: It failed.
+        """
+        while True:
+            try:
+                return self._finish(context)
+            except HeldError:
+                time.sleep(HELD_SECONDS)
+
+    def _finish(self, context: ArchiveContext) -> DoneRecord | Missing:
+        with context.source(self.item):
+            job, folder = _unpack(self.item, self.planned, context)
+            request, shelf = options_key(job.options), context.shelf(self.item, folder)
+            with hold_partial(job.output) as partial:
+                folder.open()
+                shelf.take()
+                found = folder.records()
+                missing = tuple(segment.index for segment in job.segments if segment.index not in found)
+                done = context.ledger.find_done(self.item.id) if missing else None
+                if done is not None and done.request == request and context.ledger.is_there(done):
+                    folder.sweep()
+                    return done  # by a run that was faster, and has swept up
+                if missing:
+                    return Missing(missing)
+                receipt, _ = join_segments(job, folder, partial, self.started)
+                receipt = context.outbox.publish(self.item, job, self.planned.output, partial, receipt)
+                record = DoneRecord.of(self.item, request, self.planned.output, receipt)
+                context.ledger.keep_done(record)
+                shelf.clear()
+                return record
+
+
+@dataclass(frozen=True, slots=True)
+class CopySource:
+    """Put an item's source where its output would be, since it cannot be restored."""
+
+    item: ArchiveItem
+
+    def __call__(self, context: ArchiveContext) -> str:
+        """Copy it, unless something is there already.
+
+        Returns:
+            Where it is, from the target.
+
+        Raises:
+            OutputError: It cannot be written, or something else is there.
+        """
+        name = self.item.stem + PurePath(self.item.name).suffix
+        with context.source(self.item) as source:
+            context.outbox.copy(source, name)
+        return name
+
+
+def _unpack(item: ArchiveItem, planned: Planned, context: ArchiveContext) -> tuple[FileJob, WorkFolder]:
+    """The job that was planned, and its work folder.
+
+    Raises:
+        SourceError: The source is another one now.
+        RestoreError: This machine would make other bytes of it.
+    """
+    job = unpack(planned.job, context.network(item))
+    if identify_file(job.info.opening) != job.identity:
+        raise SourceError(
+            f"{item.name} was replaced, or its content changed, since it was planned: wait until it is complete, "
+            "then run the same command again"
+        )
+    folder = WorkFolder(job.work_root(), job.facts())
+    if folder.path.name != planned.folder:
+        raise RestoreError(
+            f"{item.name} was planned on a machine that differs from this one in its versions or its device: "
+            "install the same environment on all machines"
+        )
+    return job, folder
