@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import numpy as np
 from av.codec.context import Flags
 from av.container import OutputContainer
 from av.video.frame import PictureType, VideoFrame
@@ -133,24 +134,40 @@ class FrameEncoder:
         return self._reformatter.reformat(frame, format=encoding.frame_format, threads=1) if converted else frame
 
 
-def check_encoder(info: SourceInfo, encoding: Encoding) -> None:
+def check_encoder(info: SourceInfo, encoding: Encoding, pictures: int = 0) -> None:
     """Open the encoder once, in memory, to know before work starts that it takes its settings.
 
+    Args:
+        info: The source.
+        encoding: How it is to be written.
+        pictures: How many black ones are encoded, too.
+
     Raises:
-        ConfigError: It does not, or its hardware is not there.
+        ConfigError: It does not take them, or its hardware is not there.
     """
     try:
         # Images go to files of their own, not into one stream of bytes.
         container = "image2pipe" if encoding.container == "image2" else encoding.container
         with av.open(io.BytesIO(), "w", format=container, container_options=stream_options(container)) as trial:
-            add_video(trial, info, encoding)
+            stream = add_video(trial, info, encoding)
             trial.start_encoding()
+            if pictures:
+                _encode_black(trial, FrameEncoder(stream, info, encoding), info, pictures)
     except AV_ERRORS as error:
         settings = " ".join(f"{key}={value}" for key, value in encoding.options)
         hint = "; it needs an NVIDIA GPU with an encoder, and its driver" if "nvenc" in encoding.encoder else ""
         raise ConfigError(
             f"{encoding.encoder} cannot be opened with {settings or 'its defaults'}: {reason(error)}{hint}"
         ) from error
+
+
+def _encode_black(output: OutputContainer, encoder: FrameEncoder, info: SourceInfo, pictures: int) -> None:
+    dtype = np.uint8 if info.video.pixels.depth <= 8 else np.uint16
+    black = tuple(np.zeros(shape, dtype) for shape in info.video.plane_shapes())
+    interval = round(1 / ((info.average_rate or ASSUMED_RATE) * info.time_base))
+    for index in range(pictures):
+        output.mux(encoder.encode(index * interval, black))
+    output.mux(encoder.flush())
 
 
 @contextmanager

@@ -21,9 +21,9 @@ from pipelines.planning import Network, plan_job_patches
 from pipelines.signals import StopRequest
 from streamrestore.costs import flops_per_pixel
 from streamrestore.encoding import EncodingRequest
-from streamrestore.errors import OutputError
+from streamrestore.errors import ConfigError, OutputError
 from streamrestore.live.addresses import Address
-from streamrestore.live.encoding import check_live_request, plan_target
+from streamrestore.live.encoding import PLAIN_SOURCE, check_live_request, plan_target
 from streamrestore.live.ladder import QualityLadder
 from streamrestore.live.report import StreamReport
 from streamrestore.tasks import Stages
@@ -81,10 +81,11 @@ def run_live(
         OutputError: A file to be written is there already, or its folder cannot be made.
         WorkerStartError: No worker could be started.
     """
-    for stream in streams:
-        check_live_request(_request(stream))
-    prepare_outputs([address for stream in streams for address in stream.to], overwrite=options.overwrite)
+    check_encoders(streams)
     network = options.network
+    # The size of patches is right for all sources or for none, but for those that are smaller than one.
+    plan_job_patches(PLAIN_SOURCE, network, options.patch, frames=1)
+    prepare_outputs([address for stream in streams for address in stream.to], overwrite=options.overwrite)
     allow_descriptors()
     with ExitStack() as cleanup:
         restorers = Restorers(start)
@@ -109,6 +110,25 @@ def run_live(
             note("all", "supervisor", f"health and metrics at {server.url}")
         supervisor.run(request.event, None if options.seconds is None else now + options.seconds)
         return _verdict(supervisor.reports)
+
+
+def check_encoders(streams: Sequence[StreamConfig]) -> None:
+    """Try what each output is encoded with, each kind once.
+
+    Raises:
+        ConfigError: An encoder does not take its options, does not encode live, or its hardware is not there. Or
+            nothing is known of an output's address.
+    """
+    tried = set[tuple[EncodingRequest, str]]()
+    for stream in streams:
+        for kind in ((_request(stream), plan_target(address).muxer) for address in stream.to):
+            if kind in tried:
+                continue
+            try:
+                check_live_request(*kind)
+            except ConfigError as error:
+                raise ConfigError(f'stream "{stream.name}": {error}' if len(streams) > 1 else str(error)) from error
+            tried.add(kind)
 
 
 def prepare_outputs(outputs: Iterable[Address], *, overwrite: bool) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+from streamrestore.encoder import check_encoder
+from streamrestore.encoders import find_encoder
 from streamrestore.encoding import Encoding, EncodingRequest, plan_encoding
 from streamrestore.errors import ConfigError
 from streamrestore.formats import ColourTags, video_format
@@ -32,6 +34,9 @@ _CODECS = {
 }
 """Encoders that can be told to give each frame back at once, and how."""
 
+_ALLOWED = "h264, hevc, h264_nvenc or hevc_nvenc"
+"""The same, by the names that users know."""
+
 _FILES = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".ts": "mpegts"}
 
 _IN_PIECES: Mapping[str, Mapping[str, str]] = {
@@ -42,7 +47,7 @@ _IN_PIECES: Mapping[str, Mapping[str, str]] = {
 """So that what was written so far can be played whatever ends the process; in the end, MP4 becomes a plain one. Without
 a limit, pieces end before key frames, and up to a second would be lost."""
 
-_PLAIN = SourceInfo(
+PLAIN_SOURCE = SourceInfo(
     path=Path("camera"),
     container="rtsp",
     stream_index=0,
@@ -61,6 +66,14 @@ _PLAIN = SourceInfo(
     lost_side_data=(),
     other_streams=(),
 )
+"""The camera that most are like, for what is to be known before one has answered."""
+
+_SMALL = replace(PLAIN_SOURCE, video=replace(PLAIN_SOURCE.video, height=180, width=320))
+
+_REHEARSED_PICTURES = 3
+
+_IN_MEMORY = {"rtsp": "mp4", "hls": "mp4"}
+"""What stands in for muxers that write nowhere else than to a server or into a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +132,28 @@ def _hls(playlist: Path, common: Mapping[str, str]) -> Target:
     return Target(f"file:{playlist}", "hls", {**common, **options}, folder=playlist.parent)
 
 
-def check_live_request(request: EncodingRequest) -> None:
+def check_live_request(request: EncodingRequest, muxer: str) -> None:
     """Refuse what could not even be had for the plainest source, while no other stream has to end for it.
+
+    Some small pictures are encoded: only so one knows whether an encoder takes its options, and finds its hardware.
+
+    Args:
+        request: What the user asked for.
+        muxer: FFmpeg's name of what it is written to.
 
     Raises:
         ConfigError: What was asked for cannot be had, or not live.
     """
-    plan_live_encoding(_PLAIN, request, "mp4")
+    encoding = plan_live_encoding(_SMALL, request, muxer)
+    try:
+        check_encoder(_SMALL, replace(encoding, container=_IN_MEMORY.get(muxer, muxer)), _REHEARSED_PICTURES)
+    except ConfigError as error:
+        if not request.options:
+            raise
+        asked = " ".join(f"{key}={value}" for key, value in request.options)
+        raise ConfigError(
+            f"{error}; of these, {asked} came with -e: `ffmpeg -h encoder={encoding.encoder}` says what is allowed"
+        ) from error
 
 
 def live_info(info: SourceInfo) -> SourceInfo:
@@ -145,10 +173,17 @@ def plan_live_encoding(info: SourceInfo, request: EncodingRequest, muxer: str) -
         ConfigError: What was asked for cannot be had, or not live.
     """
     # By codec alone, for of another encoder's presets nobody has asked.
-    encoder = plan_encoding(info, EncodingRequest(request.codec), ".mp4").encoder
+    if request.codec is None:
+        encoder = plan_encoding(info, EncodingRequest(), ".mp4").encoder
+    else:
+        encoder = find_encoder(request.codec)
+    if encoder not in _CODECS and request.codec is not None:
+        raise ConfigError(f"{request.codec} does not encode live: take {_ALLOWED} as the codec (-c:v)")
     if encoder not in _CODECS:
+        video = info.video
         raise ConfigError(
-            f"{encoder} does not encode live: take one of {', '.join(_CODECS)} with -c:v, and a source of even size"
+            f"no encoder that can be told to hold no picture back takes {video.pixels.name} at "
+            f"{video.width}x{video.height}: take a source of even size, in a usual format such as yuv420p"
         )
     nvenc = is_nvenc(encoder)
     asked = replace(

@@ -266,6 +266,11 @@ def test_what_cannot_be_done_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("[[stream]\nname = ")
     (tmp_path / "empty.toml").write_text("")
     (tmp_path / "file").write_text("no folder")
+    (tmp_path / "two.toml").write_text(
+        '[defaults]\nsource = "rtsp://127.0.0.1/camera"\n'
+        '[[stream]]\nname = "good"\nto = "good.mkv"\n'
+        '[[stream]]\nname = "yard"\nto = "yard.mkv"\nencoder_options = {nal-hrd = "nonsense"}\n'
+    )
     camera, out = f"rtsp://who:{quote(WRONG, safe='')}@127.0.0.1:{free_port()}/camera", "rtsp://127.0.0.1/out"
     refused: dict[str, tuple[Sequence[str], int]] = {
         "give a source and at least one --to": ([], 2),
@@ -276,6 +281,15 @@ def test_what_cannot_be_done_is_refused_in_one_line(tmp_path: Path) -> None:
         "names no host": (["rtsp:///stream", "--to", out, "-t", "derain"], 2),
         "-t auto": ([camera, "--to", out, "-t", "auto"], 2),
         "no codec nonsense": ([camera, "--to", out, "-t", "derain", "-c:v", "nonsense"], 2),
+        "h264_nvenc cannot be opened": ([camera, "--to", "hls/", "-t", "derain", "-c:v", "h264_nvenc"], 2),
+        "nal-hrd=nonsense": ([camera, "--to", out, "-t", "derain", "-e", "nal-hrd=nonsense"], 2),
+        "forced-idr=x came with -e": (
+            [camera, "--to", "a.ts", "-t", "derain", "-c:v", "x265", "-e", "forced-idr=x"],
+            2,
+        ),
+        "take h264, hevc, h264_nvenc": ([camera, "--to", "out.mkv", "-t", "derain", "-c:v", "ffv1"], 2),
+        'stream "yard": libx264 cannot be opened': (["--config", "two.toml", "-t", "derain"], 2),
+        "ask for at least": ([camera, "--to", out, "-t", "derain", "--patch", "8"], 2),
         "no preset nonsense": ([camera, "--to", out, "-t", "derain", "--preset", "nonsense"], 2),
         "there.mp4 exists": ([camera, "--to", out, "--to", "there.mp4", "-t", "derain"], 4),
         "file/hls/ cannot be written": ([camera, "--to", "file/hls/", "-t", "derain"], 4),
@@ -291,6 +305,7 @@ def test_what_cannot_be_done_is_refused_in_one_line(tmp_path: Path) -> None:
         input=json.dumps([arguments for arguments, _ in refused.values()]),
         capture_output=True,
         cwd=tmp_path,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         text=True,
         timeout=120,
         check=True,
@@ -304,7 +319,8 @@ def test_what_cannot_be_done_is_refused_in_one_line(tmp_path: Path) -> None:
         assert len(lines.splitlines()) <= 2, "one, and one for each mistake in a file"
     assert WRONG not in done.stderr.replace(json.dumps(f"who:{WRONG}@camera/stream"), "")
     assert (tmp_path / "there.mp4").read_text() == "precious"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.toml", "empty.toml", "file", "there.mp4"]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["bad.toml", "empty.toml", "file", "there.mp4", "two.toml"]
 
 
 def test_a_source_that_cannot_be_encoded_does_not_end_the_others(tmp_path: Path) -> None:
