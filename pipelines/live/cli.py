@@ -33,6 +33,7 @@ class LogFormatChoice(StrEnum):
 
 
 def live_command(
+    context: typer.Context,
     source: Annotated[
         str | None,
         typer.Argument(
@@ -120,8 +121,7 @@ def live_command(
 
     wanted = ",".join(task or [])
     if config is not None:
-        if source is not None or to:
-            raise ConfigError("--config names the streams: leave the source and --to out")
+        refuse_stream_options(context, config)
         streams = load_streams(config)
     else:
         if source is None or not to:
@@ -158,7 +158,7 @@ def live_command(
         stages=parse_stages(stages),
         strength=strength,
     )
-    pool = PoolOptions(network, choice, workers, address, FILL_SECONDS, PATIENCE, LIVE_THREADS)
+    pool = PoolOptions(network, choice, workers, address, FILL_SECONDS, PATIENCE, LIVE_THREADS, claimant="live")
     options = LiveOptions(network, parse_patch(patch), status, seconds, overwrite)
     with stop_on_signals() as request:
         try:
@@ -167,3 +167,37 @@ def live_command(
             code = request.code
     if code:
         raise typer.Exit(code)
+
+
+def refuse_stream_options(context: typer.Context, config: Path) -> None:
+    """Make sure that nothing was typed which belongs to one stream, where a file says what each of them is.
+
+    Args:
+        context: Of the command.
+        config: The file.
+
+    Raises:
+        ConfigError: Something was; all of it is named, and how the file calls it.
+    """
+    from pipelines.live.config import StreamConfig
+
+    typed, keys = list[str](), list[str]()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        # The task is the same for all streams, so that it may be said here, too.
+        if name == "task" or name not in StreamConfig.model_fields:
+            continue
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            words = parameter.secondary_opts if context.params[name] is False else parameter.opts
+            typed.append(max(words, key=len) if parameter.param_type_name == "option" else f"the {name}")
+            keys.append(name)
+    if typed:
+        raise ConfigError(
+            f"--config says what each stream is: leave {_listed(typed)} out, and write {_listed(keys)} into {config}, "
+            "under [[stream]] or [defaults]"
+        )
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

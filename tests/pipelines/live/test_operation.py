@@ -272,6 +272,8 @@ def test_what_cannot_be_done_is_refused_in_one_line(tmp_path: Path) -> None:
         '[[stream]]\nname = "yard"\nto = "yard.mkv"\nencoder_options = {nal-hrd = "nonsense"}\n'
     )
     camera, out = f"rtsp://who:{quote(WRONG, safe='')}@127.0.0.1:{free_port()}/camera", "rtsp://127.0.0.1/out"
+    of_one_stream = ["--max-latency", "1", "--drop-policy", "degrade", "--rtsp-transport", "tcp", "--no-audio"]
+    of_one_stream += ["-c:v", "h264", "-crf", "23", "-preset", "fast", "-e", "tune=film"]
     refused: dict[str, tuple[Sequence[str], int]] = {
         "give a source and at least one --to": ([], 2),
         "at least one --to": ([camera, "-t", "derain"], 2),
@@ -293,7 +295,13 @@ def test_what_cannot_be_done_is_refused_in_one_line(tmp_path: Path) -> None:
         "no preset nonsense": ([camera, "--to", out, "-t", "derain", "--preset", "nonsense"], 2),
         "there.mp4 exists": ([camera, "--to", out, "--to", "there.mp4", "-t", "derain"], 4),
         "file/hls/ cannot be written": ([camera, "--to", "file/hls/", "-t", "derain"], 4),
-        "leave the source and --to out": (["--config", "bad.toml", camera, "-t", "derain"], 2),
+        "leave the source out, and write source into bad.toml": (["--config", "bad.toml", camera, "-t", "derain"], 2),
+        "leave --to, --max-latency, --drop-policy, --rtsp-transport, --no-audio, --codec, --crf, --preset and "
+        "--encoder-option out, and write to, max_latency, drop_policy, rtsp_transport, audio, codec, crf, preset and "
+        "encoder_options into two.toml": (
+            ["--config", "two.toml", "-t", "derain", "--to", out, *of_one_stream],
+            2,
+        ),
         "bad.toml is no TOML": (["--config", "bad.toml", "-t", "derain"], 2),
         "empty.toml has a mistake": (["--config", "empty.toml", "-t", "derain"], 2),
         "missing.toml cannot be read": (["--config", "missing.toml", "-t", "derain"], 2),
