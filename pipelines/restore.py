@@ -44,6 +44,8 @@ class PoolOptions:
     """How long frames and workers may take; None for as long as files can wait."""
     threads: int = CPU_THREADS
     """Of each worker on a CPU."""
+    claimant: str | None = None
+    """Who the workers are for, where archives on the same cluster are to leave GPUs to them."""
 
 
 def start_pool(options: PoolOptions) -> RestorerPool:
@@ -75,6 +77,7 @@ def start_pool(options: PoolOptions) -> RestorerPool:
         address=options.address,
         fill_seconds=options.fill_seconds,
         patience=options.patience,
+        claimant=options.claimant,
     )
 
 

@@ -19,6 +19,7 @@ def open_pool(
     address: str | None = None,
     fill_seconds: float = 0.0,
     patience: Patience | None = None,
+    claimant: str | None = None,
 ) -> RestorerPool:
     """Open a pool; to be closed. Workers start in the background, see `RestorerPool.ready`.
 
@@ -33,6 +34,7 @@ def open_pool(
         fill_seconds: How long a worker whose batch is not full waits for chunks of other streams. For files
             nothing is gained by waiting; for live streams a few milliseconds are little latency.
         patience: How long chunks and worker processes may take; by default, as long as files can wait.
+        claimant: Who the workers are for, in a word, where archives on the same cluster are to leave GPUs to them.
 
     Raises:
         ConfigError: The request makes no sense, whatever the machine.
@@ -58,5 +60,12 @@ def open_pool(
         )
     cluster, share = Cluster(address=address, gpus=devices), gpu_share(workers, len(devices))
     return RayPool(
-        build, cluster=cluster, workers=workers, cpus=0, gpus=share, patience=patience, fill_seconds=fill_seconds
+        build,
+        cluster=cluster,
+        workers=workers,
+        cpus=0,
+        gpus=share,
+        patience=patience,
+        fill_seconds=fill_seconds,
+        claimant=claimant,
     )

@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 from streamrestore.errors import WorkerLostError, WorkerStartError
 from streamrestore.frame import Chunk, Restored
 from workers.actor import RestorerActor, WorkerInfo
+from workers.archive.claims import Claim
 from workers.cluster import Cluster
 from workers.contract import BuildRestorer, PoolState
 from workers.futures import cancel, fail, settle
@@ -71,6 +72,7 @@ class RayPool:
         gpus: float = 0.0,
         patience: Patience | None = None,
         fill_seconds: float = 0.0,
+        claimant: str | None = None,
     ) -> None:
         """Start workers as soon as the cluster is there, in the background.
 
@@ -83,11 +85,14 @@ class RayPool:
             gpus: GPUs each one asks for: 0, 1, or one of several equal shares.
             patience: How long chunks and workers may take; by default, generous.
             fill_seconds: How long a worker whose batch is not full waits for others' chunks.
+            claimant: Who the workers are for, in a word, where archives are to leave GPUs to them.
         """
         self._build = build
         self._cluster = cluster
         self._workers = workers
         self._fill_seconds = fill_seconds
+        self._claimant = claimant
+        self._claim: Claim | None = None
         self._resources = {"cpus": cpus, "gpus": gpus}
         self._scheduler = Scheduler(workers, time.monotonic(), patience)
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -198,6 +203,8 @@ class RayPool:
         finally:
             for life in tuple(self._actors):
                 self._kill(life)
+            if self._claim is not None:
+                self._claim.close()
             self._publish()
             if not self._started.done():
                 fail(self._started, self._failure or WorkerStartError("the pool was closed before it was ready"))
@@ -212,6 +219,8 @@ class RayPool:
 
     def _start_workers(self) -> None:
         self._cluster.started.result().check(self._workers, **self._resources)
+        if self._claimant is not None and self._resources["gpus"]:
+            self._claim = Claim(self._claimant, self._workers, self._resources["gpus"])
         self._build_ref = ray.put(self._build)
         # Once for all workers: each actor class that is made goes to the cluster's head and to every worker.
         # One thread more than chunks, so that one can be unpacked and one packed while one computes.
