@@ -12,6 +12,7 @@ from streamrestore.errors import ConfigError
 from streamrestore.formats import ColourTags, video_format
 from streamrestore.live.addresses import Address
 from streamrestore.live.clock import LIVE_TIME_BASE
+from streamrestore.live.hls import segment_pattern
 from streamrestore.nvenc import is_nvenc
 from streamrestore.probing import SourceInfo
 
@@ -120,13 +121,14 @@ def plan_target(address: Address) -> Target:
 
 
 def _hls(playlist: Path, common: Mapping[str, str]) -> Target:
+    # Its end is no business of FFmpeg's, which would write it where a publisher only fails and another one goes on.
     flags = "delete_segments+independent_segments+program_date_time+temp_file+append_list+omit_endlist"
     options = {
         "hls_time": str(_HLS_SECONDS),
         "hls_list_size": str(_HLS_SEGMENTS),
         "hls_segment_type": "fmp4",
         "hls_flags": flags,
-        "hls_segment_filename": str(playlist.with_name(f"{playlist.stem}-%08d.m4s")),
+        "hls_segment_filename": str(segment_pattern(playlist)),
         "hls_fmp4_init_filename": f"{playlist.stem}-init.mp4",
     }
     return Target(f"file:{playlist}", "hls", {**common, **options}, folder=playlist.parent)

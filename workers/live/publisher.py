@@ -7,6 +7,7 @@ supervisor sees that nothing is answered any more, and replaces the process.
 import io
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
@@ -21,6 +22,7 @@ from streamrestore.live.clock import LIVE_TIME_BASE
 from streamrestore.live.encoding import GOP_SECONDS
 from streamrestore.live.ffmpeg_words import cause_of, words_of
 from streamrestore.live.fitting import Fitter
+from streamrestore.live.hls import end_playlist, remove_leftovers
 from streamrestore.live.states import Cause
 from streamrestore.probing import AV_ERRORS
 from streamrestore.segment_file import close_quietly
@@ -48,6 +50,9 @@ def publish(request: Publish, line: "Line") -> None:
     # writing a header or a trailer holds.
     av.logging.set_level(None)
     try:
+        playlist = Path(request.url.removeprefix("file:")) if request.encoding.container == "hls" else None
+        if playlist is not None:
+            remove_leftovers(playlist)
         with ExitStack() as stack:
             output = av.open(request.url, "w", format=request.encoding.container, options=dict(request.options))
             stack.callback(close_quietly, output)
@@ -56,6 +61,8 @@ def publish(request: Publish, line: "Line") -> None:
             line.send(Up(publishing.notes))
             publishing.serve(line)
             publishing.finish()
+            if playlist is not None:
+                end_playlist(playlist)
         line.send(Closed())
     except av.error.HTTPForbiddenError as error:
         # A password is asked for by another answer. This one is for a path that is taken, as by our own connection

@@ -276,6 +276,11 @@ def test_old_segments_of_hls_are_deleted(ran: Ran) -> None:
     assert len([name for name in ran.segments if name < named[0]]) <= 4, ran.segments
 
 
+def test_the_playlist_says_that_the_stream_has_ended(ran: Ran) -> None:
+    assert not [playlist for playlist in ran.playlists if "#EXT-X-ENDLIST" in playlist]
+    assert (ran.folder / "made" / "hls" / "index.m3u8").read_text().endswith("#EXT-X-ENDLIST\n")
+
+
 def test_hls_plays_while_it_grows(ran: Ran) -> None:
     assert reordered(indices(ran.played)) == []
     assert len(fresh(ran.played)) >= 75
