@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote, urlsplit
 from streamrestore.errors import ConfigError
 from streamrestore.live.addresses import HIDDEN, parse_address
 
-OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "memory")
+OBJECT_STORES = ("s3", "s3a", "gs", "gcs")
 """Schemes of storage that is read and written: it creates what is not there yet as one step, or refuses."""
 
 READ_ONLY = ("http", "https", "abfs", "az")
@@ -104,7 +104,7 @@ def parse_location(text: str, folder: Location | None = None) -> Location:
         return Location(path, path)
     scheme, rest = match["scheme"].lower(), text[match.end() :]
     if scheme not in (*OBJECT_STORES, *READ_ONLY):
-        known = ", ".join(f"{name}://" for name in (*OBJECT_STORES, *READ_ONLY) if name != "memory")
+        known = ", ".join(f"{name}://" for name in (*OBJECT_STORES, *READ_ONLY))
         raise ConfigError(f"{scheme}://{HIDDEN}: there is no such storage: give a path, or a URL of {known}")
     if scheme in ("http", "https"):
         address = parse_address(text)

@@ -30,6 +30,12 @@ CONNECT_SECONDS = 10.0
 SILENT_SECONDS = 30.0
 """To wait for the next bytes of an answer."""
 
+WRITE_SECONDS = 300
+"""For a small file to be written, all attempts together: aiohttp does not always notice that nobody answers a PUT."""
+
+SLOWEST_BYTES = 50_000
+"""A second, of an upload; what is slower is taken to hang."""
+
 ATTEMPTS = 4
 """Of a request, with growing pauses between them."""
 
@@ -50,7 +56,7 @@ _OPTIONS["s3a"] = _OPTIONS["s3"]
 _EXTRAS = {"s3": "streamrestore[s3]", "s3a": "streamrestore[s3]", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs"}
 """What is installed for storage to be reached; ``abfs`` is as ``az``."""
 
-_HINTS = ("ETag", "etag", "generation", "Content-MD5", "Last-Modified", "LastModified", "last_modified", "created")
+_HINTS = ("ETag", "etag", "generation", "Content-MD5", "Last-Modified", "LastModified", "last_modified")
 """What kinds of storage say of a file's content, the best first."""
 
 _CONFLICT_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)
@@ -80,7 +86,10 @@ class RemoteStorage:
         with _reaching(location, "read"):
             try:
                 facts = self._files.info(location.key)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                # Web servers are said to lack what they do not hand out for any reason.
+                if error.__cause__ is not None and _http_status(error) not in (404, 410):
+                    raise error.__cause__ from None
                 return None
         return None if facts["type"] == "directory" else _found(location.name, facts)
 
@@ -153,14 +162,14 @@ class RemoteStorage:
     def write(self, location: Location, content: bytes) -> None:
         """Write a small file; an object store has all of it or none."""
         with _reaching(location, "written"):
-            self._files.pipe_file(location.key, content)
+            self._files.pipe_file(location.key, content, timeout=WRITE_SECONDS)
 
     def create(self, location: Location, content: bytes) -> bool:
         """Write a small file, unless it is there already."""
         for pause in (*_CONFLICT_SECONDS, None):
             with _reaching(location, "written"):
                 try:
-                    self._files.pipe_file(location.key, content, mode="create")
+                    self._files.pipe_file(location.key, content, mode="create", timeout=WRITE_SECONDS)
                     return True
                 except FileExistsError:
                     break
@@ -176,10 +185,10 @@ class RemoteStorage:
 
     def upload(self, file: Path, location: Location) -> None:
         """Put a whole file there; an object store shows it when it is complete."""
-        with _reaching(location, "written"):
-            self._files.put_file(str(file), location.key)
-        found = self.find(location)
         size = file.stat().st_size
+        with _reaching(location, "written"):
+            self._files.put_file(str(file), location.key, timeout=WRITE_SECONDS + size // SLOWEST_BYTES)
+        found = self.find(location)
         if found is None or found.size != size:
             there = "nothing" if found is None else f"{found.size} bytes"
             raise StorageError(
@@ -258,7 +267,8 @@ def _reaching(location: Location, doing: _Doing, file: Path | None = None) -> It
             with writing_to(file):
                 raise
         refused = SourceError if doing == "read" else OutputError
-        words = redact(str(error) or type(error).__name__, location.secrets)
+        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        words = redact(words, location.secrets)
         status = _http_status(error)
         if isinstance(error, FileNotFoundError) or status in (404, 410):
             raise refused(f"{location} cannot be {doing}: there is no such bucket or file") from error

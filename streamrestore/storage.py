@@ -174,7 +174,7 @@ def check_unchanged(found: Found | None, location: Location, hint: str) -> Found
         SourceError: It is gone, or another one.
     """
     if found is None or found.hint != hint:
-        what = "is gone" if found is None else "was replaced, or its content changed"
+        what = "is gone" if found is None else "was replaced, or its content changed,"
         raise SourceError(f"{location} {what} since it was listed: run the same command again when it is complete")
     return found
 

@@ -29,7 +29,8 @@ def folded(name: str) -> str:
     """Equal for names that some file system takes for the same one."""
     if name.isascii():
         return name.lower()
-    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+    # Systems fold by upper or by lower case, and letters such as the dotless i are folded by one of the two only.
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).upper().casefold())
 
 
 def plan_stems(names: Mapping[str, str], taken: Collection[str] = ()) -> dict[str, str]:
