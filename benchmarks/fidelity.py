@@ -16,7 +16,7 @@ from _record import ROOT, data_folder
 from pipelines.file import restore_file
 from pipelines.outputs import Item
 from pipelines.planning import FileOptions, Network, prepare_file
-from pipelines.restore import PoolOptions, start_pool
+from pipelines.pools import PoolOptions, start_pool
 from streamrestore.checks import Verdict
 from streamrestore.devices import choose_devices, choose_precision, find_devices
 from streamrestore.encoding import AUTOMATIC

@@ -228,8 +228,9 @@ def restore(
     from pipelines.outputs import plan_items
     from pipelines.pipe import plan_pipes, take_stdout
     from pipelines.planning import FileOptions, Network, PipeOutput
+    from pipelines.pools import PoolOptions, start_file_workers
     from pipelines.progress import make_reporter
-    from pipelines.restore import PoolOptions, restore_files, start_pool
+    from pipelines.restore import restore_files
     from pipelines.signals import stop_on_signals
     from streamrestore.assessor import load_assessor
     from streamrestore.devices import choose_devices, choose_precision, find_devices
@@ -283,7 +284,8 @@ def restore(
         keep=keep,
         work_dir=work_dir,
     )
-    pool_options = PoolOptions(network, choice, workers, address)
+    piped = any(item.piped for item in items)
+    start_workers = partial(start_file_workers, PoolOptions(network, choice, workers, address), piped=piped)
     log.info("devices: %s (%s)", ", ".join(device.label() for device in choice.devices), choice.reason)
     log.info("precision: %s (%s)", chosen_precision, why)
     for model in models:
@@ -291,7 +293,7 @@ def restore(
 
     with stop_on_signals() as request, make_reporter(progress, quiet=quiet) as reporter:
         try:
-            code = restore_files(items, options, partial(start_pool, pool_options), reporter, request)
+            code = restore_files(items, options, start_workers, reporter, request)
         except KeyboardInterrupt:
             code = request.code
     if code is not ExitCode.DONE:

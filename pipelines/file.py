@@ -4,33 +4,28 @@ Whatever ends a run, finished segments stay, and the same command goes on from t
 """
 
 import threading
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 
-from pipelines.engine import Progress, build_engine
 from pipelines.looking import describe_shots, with_shots
 from pipelines.partial import commit, hold_partial, waiting_receipt
 from pipelines.planning import FileJob, shrink
 from pipelines.progress import Finished, Reporter, StopAware
 from pipelines.receipts import describe_damage, issue_receipt
+from pipelines.restoring import restore_segments
 from pipelines.signals import stopping_at_once
+from pipelines.spreading import FileWorkers, SpreadPool
 from streamrestore.assembly import FinishedSegment, assemble
 from streamrestore.carry import Carried
 from streamrestore.errors import DeviceMemoryError, DiskFullError, OutputError, SourceError, StreamRestoreError
 from streamrestore.identity import identify_file
 from streamrestore.image_output import assemble_images, image_numbers, verify_images
 from streamrestore.receipt import Receipt, write_receipt
-from streamrestore.segments import Segment
-from streamrestore.sink import open_sink
-from streamrestore.source import Trim
 from streamrestore.verification import verify
 from streamrestore.work_folder import OtherJob, SegmentRecord, WorkFolder
-from workers import RestorerPool
 
 
-def restore_file(job: FileJob, pool: RestorerPool, reporter: Reporter, stop: threading.Event) -> Finished:
+def restore_file(job: FileJob, pool: FileWorkers, reporter: Reporter, stop: threading.Event) -> Finished:
     """Restore one file; its output appears complete, by one rename, or not at all.
 
     If one patch does not fit the device's memory the file begins again with smaller patches,
@@ -63,14 +58,23 @@ def restore_file(job: FileJob, pool: RestorerPool, reporter: Reporter, stop: thr
 
 
 def _restore(
-    job: FileJob, folder: WorkFolder, pool: RestorerPool, reporter: Reporter, stop: threading.Event, partial: Path
+    job: FileJob,
+    folder: WorkFolder,
+    pool: FileWorkers,
+    reporter: Reporter,
+    stop: threading.Event,
+    partial: Path,
 ) -> Finished:
     started = datetime.now(UTC)
     with stopping_at_once(stop):
         done = folder.finished()
     _begin(job, folder, done, reporter)
     pending = [segment for segment in job.segments if segment.index not in done]
-    progress = restore_segments(job, folder, pending, pool, StopAware(reporter, stop), stop)
+    report = StopAware(reporter, stop)
+    if isinstance(pool, SpreadPool):
+        progress = pool.restore_segments(job, folder, pending, report, stop)
+    else:
+        progress = restore_segments(job, folder, pending, pool, report, stop)
     receipt, warnings = _finish(job, folder, partial, started, stop)
     for warning in warnings:
         reporter.note(f"{job.output}: {warning}")
@@ -217,56 +221,6 @@ def _tell_what_is_needed(job: FileJob, folder: WorkFolder, reporter: Reporter) -
             f"{job.info.path}: still to be written are about {whole - sum(sizes) / 1e6:.1f} MB of segments to "
             f"{folder.path.parent.parent}, and then {whole:.1f} MB and all that is copied to {job.output.parent}"
         )
-
-
-def restore_segments(
-    job: FileJob,
-    folder: WorkFolder,
-    pending: Sequence[Segment],
-    pool: RestorerPool,
-    report: Callable[[Progress], None],
-    stop: threading.Event,
-) -> Progress:
-    """Restore some segments, each of which is finished in the job's folder as soon as it is over.
-
-    Args:
-        job: Whose they are.
-        folder: Of the job, opened.
-        pending: In order.
-        pool: Ready.
-        report: Is told how far it is, several times a second.
-        stop: Ends it early.
-
-    Raises:
-        StoppedError: ``stop`` was set.
-        StreamRestoreError: Something failed.
-    """
-    engine = build_engine(
-        pool,
-        job.info.video,
-        job.patches,
-        shots=job.shots,
-        cuts=[segment.start_pts for segment in job.segments if segment.start_pts is not None],
-        on_error=job.options.on_error,
-    )
-    with job.source, open_sink(folder, job.info, job.encoding, pending) as sink:
-        frames = chain.from_iterable(
-            job.source.frames(part, on_error=job.options.on_error) for part in _stretches(pending)
-        )
-        return engine.run(frames, sink, stop=stop, report=report)
-
-
-def _stretches(segments: Sequence[Segment]) -> list[Trim]:
-    """The parts of the source that segments cover, neighbours joined: each is read in one go."""
-    parts = list[Trim]()
-    last: int | None = None
-    for segment in segments:
-        if parts and last == segment.index - 1:
-            parts[-1] = Trim(parts[-1].start_pts, segment.stop_pts)
-        else:
-            parts.append(Trim(segment.start_pts, segment.stop_pts))
-        last = segment.index
-    return parts
 
 
 def _expected_frames(job: FileJob) -> int | None:

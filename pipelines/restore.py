@@ -6,85 +6,26 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from pipelines.exit_codes import ExitCode, exit_code
 from pipelines.file import restore_file
 from pipelines.outputs import Item
 from pipelines.pipe import PipeJob, prepare_pipe, restore_pipe
-from pipelines.planning import FileJob, FileOptions, Network, prepare_file
+from pipelines.planning import FileJob, FileOptions, prepare_file
+from pipelines.pools import START_SECONDS
 from pipelines.progress import Finished, Reporter
 from pipelines.signals import StopRequest, stopping_at_once, take_signals_back
-from streamrestore.devices import CPU_THREADS, DeviceChoice, default_workers
+from pipelines.spreading import FileWorkers, SpreadPool
 from streamrestore.errors import ConfigError, StoppedError, StreamRestoreError, WorkerStartError
 from streamrestore.opening import PIPE, find_opening
 from streamrestore.receipt import receipt_path
-from streamrestore.restorer import Restorer, RestorerSettings
-from workers import Patience, RestorerPool, open_pool
-
-START_SECONDS = 300.0
-"""How long workers may take to start: Ray, torch and the weights on a busy machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class PoolOptions:
-    """What the workers of a run are to be."""
-
-    network: Network
-    choice: DeviceChoice
-    workers: int | None = None
-    """Processes; 0 for none but this one, None for what suits the devices."""
-    address: str | None = None
-    """Of a Ray cluster to join."""
-    fill_seconds: float = 0.0
-    """How long a batch that is not full waits for frames of other streams."""
-    patience: Patience | None = None
-    """How long frames and workers may take; None for as long as files can wait."""
-    threads: int = CPU_THREADS
-    """Of each worker on a CPU."""
-    claimant: str | None = None
-    """Who the workers are for, where archives on the same cluster are to leave GPUs to them."""
-
-
-def start_pool(options: PoolOptions) -> RestorerPool:
-    """Start workers in the background, each with the whole chain.
-
-    Raises:
-        ConfigError: The request makes no sense, whatever the machine.
-    """
-    choice = options.choice
-    workers = default_workers(choice, options.threads) if options.workers is None else options.workers
-    # A worker process sees one GPU, its own; this process sees them all.
-    device = "cuda:0" if choice.kind == "cuda" and workers else choice.devices[0].label()
-    network = options.network
-    settings = RestorerSettings(
-        device,
-        network.precision,
-        network.stages,
-        network.local_pooling,
-        network.strength,
-        threads=options.threads if choice.kind == "cpu" else 0,
-        reuse=network.reuse,
-        reuse_threshold=network.reuse_threshold,
-    )
-    return open_pool(
-        partial(Restorer, network.models, settings),
-        workers=workers,
-        devices=[each.index for each in choice.devices] if choice.kind == "cuda" else "cpu",
-        threads=options.threads,
-        address=options.address,
-        fill_seconds=options.fill_seconds,
-        patience=options.patience,
-        claimant=options.claimant,
-    )
 
 
 def restore_files(
     items: Sequence[Item],
     options: FileOptions,
-    start: Callable[[], RestorerPool],
+    start: Callable[[], FileWorkers],
     reporter: Reporter,
     request: StopRequest,
 ) -> ExitCode:
@@ -107,9 +48,9 @@ def restore_files(
     codes = list[ExitCode]()
     taken = {os.path.realpath(item.source) for item in items}
     with ExitStack() as cleanup:
-        pool: RestorerPool | None = None
+        pool: FileWorkers | None = None
 
-        def workers() -> RestorerPool:
+        def workers() -> FileWorkers:
             nonlocal pool
             if pool is None:
                 pool = start()
@@ -168,10 +109,12 @@ def _may_be_done(item: Item) -> bool:
     return any(folder.glob(f"{glob.escape(item.source.stem)}.*.receipt.json"))
 
 
-def _restore(job: FileJob | PipeJob, pool: RestorerPool, reporter: Reporter, stop: threading.Event) -> Finished:
-    if isinstance(job, PipeJob):
-        return restore_pipe(job, pool, reporter, stop)
-    return restore_file(job, pool, reporter, stop)
+def _restore(job: FileJob | PipeJob, pool: FileWorkers, reporter: Reporter, stop: threading.Event) -> Finished:
+    if isinstance(job, FileJob):
+        return restore_file(job, pool, reporter, stop)
+    if isinstance(pool, SpreadPool):
+        raise TypeError("what comes by a pipe is in one process, and workers on other machines cannot read it")
+    return restore_pipe(job, pool, reporter, stop)
 
 
 def _take(output: Path, taken: set[str]) -> None:
@@ -184,7 +127,7 @@ def _take(output: Path, taken: set[str]) -> None:
     taken.add(place)
 
 
-def _await_workers(pool: RestorerPool, stop: threading.Event) -> None:
+def _await_workers(pool: FileWorkers, stop: threading.Event) -> None:
     """Wait until the workers are ready; at once when they are already.
 
     Raises:

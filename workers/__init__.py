@@ -1,7 +1,7 @@
 """Pools of restorers: in this process, or as Ray actors. Only this package knows Ray."""
 
 from workers.contract import BuildRestorer, PoolState, RestorerPool
-from workers.opening import open_pool
+from workers.opening import count_machines, open_pool
 from workers.scheduling import Patience, Upkeep
 from workers.window import Window, frames_in_chunk, plan_window
 
@@ -12,6 +12,7 @@ __all__ = [
     "RestorerPool",
     "Upkeep",
     "Window",
+    "count_machines",
     "frames_in_chunk",
     "open_pool",
     "plan_window",

@@ -69,3 +69,22 @@ def open_pool(
         fill_seconds=fill_seconds,
         claimant=claimant,
     )
+
+
+def count_machines(address: str) -> int:
+    """How many machines a Ray cluster has now.
+
+    Args:
+        address: Of the cluster, see `workers.cluster.Cluster`.
+
+    Raises:
+        ConfigError: The address cannot be used.
+        WorkerStartError: The cluster cannot be joined.
+    """
+    from workers.cluster import Cluster
+
+    cluster = Cluster(address=address)
+    try:
+        return len(cluster.started.result().nodes)
+    finally:
+        cluster.close()

@@ -12,7 +12,7 @@ from pipelines.archive.outbox import Outbox
 from pipelines.archive.request import STATE_FOLDER, ArchiveRequest
 from pipelines.archive.shelf import LocalShelf, RemoteShelf, Shelf
 from pipelines.planning import FileOptions, Network
-from pipelines.restore import START_SECONDS, PoolOptions, start_pool
+from pipelines.pools import START_SECONDS, PoolOptions, start_pool
 from streamrestore.devices import DeviceChoice, choose_devices, find_devices
 from streamrestore.identity import describe_environment, key_of
 from streamrestore.source_cache import SourceCache

@@ -21,16 +21,16 @@ from pipelines.archive.context import ArchiveContext
 from pipelines.archive.items import ArchiveItem
 from pipelines.archive.records import DoneRecord
 from pipelines.archive.request import options_key
-from pipelines.archive.shipping import pack, unpack
 from pipelines.engine import StageLoad
-from pipelines.file import join_segments, restore_segments
+from pipelines.file import join_segments
 from pipelines.looking import with_shots
 from pipelines.outputs import Item
 from pipelines.partial import hold_partial
-from pipelines.planning import FileJob, prepare_file, shrink
+from pipelines.planning import prepare_file, shrink
 from pipelines.progress import make_reporter
-from streamrestore.errors import DeviceMemoryError, HeldError, OutputError, RestoreError, SourceError
-from streamrestore.identity import identify_file
+from pipelines.restoring import restore_segments
+from pipelines.shipping import pack, unpack
+from streamrestore.errors import DeviceMemoryError, HeldError, OutputError
 from streamrestore.work_folder import WorkFolder
 
 HELD_SECONDS = 1.0
@@ -54,7 +54,7 @@ class Planned:
     """What an item's plan says, for the driver and for the steps that follow."""
 
     job: bytes
-    """As of `pipelines.archive.shipping`."""
+    """As of `pipelines.shipping`."""
     folder: str
     """The name of its work folder, which all its facts make."""
     kind: str
@@ -149,7 +149,7 @@ class RestoreSegment:
             StreamRestoreError: It failed.
         """
         with context.source(self.item):
-            job, folder = _unpack(self.item, self.planned, context)
+            job, folder = unpack(self.planned.job, context.network(self.item), self.planned.folder)
             shelf, load = context.shelf(self.item, folder), StageLoad(0.0, 0.0, 0.0)
             record = shelf.find(self.index)
             if record is None:
@@ -187,7 +187,7 @@ class FinishItem:
 
     def _finish(self, context: ArchiveContext) -> DoneRecord | Missing:
         with context.source(self.item):
-            job, folder = _unpack(self.item, self.planned, context)
+            job, folder = unpack(self.planned.job, context.network(self.item), self.planned.folder)
             request, shelf = options_key(job.options), context.shelf(self.item, folder)
             with hold_partial(job.output) as partial:
                 folder.open()
@@ -227,25 +227,3 @@ class CopySource:
         with context.source(self.item) as source:
             context.outbox.copy(source, name)
         return name
-
-
-def _unpack(item: ArchiveItem, planned: Planned, context: ArchiveContext) -> tuple[FileJob, WorkFolder]:
-    """The job that was planned, and its work folder.
-
-    Raises:
-        SourceError: The source is another one now.
-        RestoreError: This machine would make other bytes of it.
-    """
-    job = unpack(planned.job, context.network(item))
-    if identify_file(job.info.opening) != job.identity:
-        raise SourceError(
-            f"{item.name} was replaced, or its content changed, since it was planned: wait until it is complete, "
-            "then run the same command again"
-        )
-    folder = WorkFolder(job.work_root(), job.facts())
-    if folder.path.name != planned.folder:
-        raise RestoreError(
-            f"{item.name} was planned on a machine that differs from this one in its versions or its device: "
-            "install the same environment on all machines"
-        )
-    return job, folder

@@ -114,7 +114,7 @@ def live_command(
     from pipelines.live.log import set_up_log
     from pipelines.live.run import FILL_SECONDS, LIVE_THREADS, PATIENCE, LiveOptions, run_live
     from pipelines.planning import Network
-    from pipelines.restore import PoolOptions, start_pool
+    from pipelines.pools import PoolOptions, start_pool
     from pipelines.signals import stop_on_signals
     from streamrestore.devices import choose_devices, choose_precision, find_devices
     from streamrestore.weights import find_weights

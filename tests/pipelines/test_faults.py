@@ -384,7 +384,7 @@ def test_restart_keep_and_work_dir(tmp_path: Path, driver: Driver, bench: Bench)
 def test_what_is_done_is_not_done_again_and_needs_no_worker(tmp_path: Path, driver: Driver, bench: Bench) -> None:
     output = tmp_path / "out.mp4"
     check_end(driver.run(*bench.arguments(output)), 0)
-    no_worker = "import pipelines.restore as module\nmodule.open_pool = None\n"
+    no_worker = "import pipelines.pools as module\nmodule.open_pool = None\n"
     check_end(driver.run(*bench.arguments(output), before=no_worker), 0, "is done already, as its receipt says")
     check_end(driver.run(*bench.arguments(output, "--crf", "30")), 4, "exists; overwrite it with -y")
     output.with_name("out.mp4.receipt.json").unlink()

@@ -17,7 +17,7 @@ from pipelines.archive.request import STATE_FOLDER, ArchiveRequest, NetworkReque
 from pipelines.archive.run import ArchiveRun, OnFailure
 from pipelines.archive.state import StateFile
 from pipelines.exit_codes import ExitCode
-from pipelines.restore import PoolOptions
+from pipelines.pools import PoolOptions
 from streamrestore.encoding import EncodingRequest
 from streamrestore.locations import Location, parse_location
 from tests.clips import Clip, make_clip

@@ -15,7 +15,7 @@ from pipelines.archive.progress import ArchiveProgress
 from pipelines.exit_codes import ExitCode
 from pipelines.outputs import Item
 from pipelines.planning import FileOptions, prepare_file
-from pipelines.restore import PoolOptions
+from pipelines.pools import PoolOptions
 from streamrestore.assembly import FinishedSegment
 from streamrestore.devices import choose_devices, find_devices
 from streamrestore.encoding import EncodingRequest
