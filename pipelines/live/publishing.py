@@ -2,8 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal
 
 from pipelines.live.link import ProcessLink
@@ -11,7 +10,7 @@ from streamrestore.encoding import EncodingRequest
 from streamrestore.errors import ConfigError
 from streamrestore.frame import Planes
 from streamrestore.live.addresses import Address
-from streamrestore.live.encoding import Target, live_info, plan_live_encoding, plan_target
+from streamrestore.live.encoding import live_info, plan_live_encoding, plan_target
 from streamrestore.live.report import OutputReport
 from streamrestore.live.states import Cause, PublisherState
 from streamrestore.probing import SourceInfo
@@ -93,7 +92,8 @@ class PublisherLink(ProcessLink):
         self._mute = False
         """Whether the output did not start with this sound, and is to go without."""
         self._began = 0.0
-        self._attempts = 0
+        self._tried = False
+        """Whether something may have been written."""
         self._key = True
         self._went_out: float | None = None
         self.state = PublisherState.WAITING
@@ -239,28 +239,29 @@ class PublisherLink(ProcessLink):
         assert self._info is not None
         if self._child is None:
             self._child = self._nursery.take()
-        target = self._fresh_target()
+        target = self._target
         self._began = now
         try:
             encoding = plan_live_encoding(self._info, self._request, target.muxer)
         except ConfigError as error:  # of this source alone: what never goes was refused before
             yield from self._lose(now, Cause.INVALID, str(error), replace=False)
             return
-        self._attempts += 1
-        request = Publish(target.url, str(self.address), target.options, self._info, encoding, self._wanted_sound)
+        request = Publish(
+            target.url,
+            str(self.address),
+            target.options,
+            self._info,
+            encoding,
+            self._wanted_sound,
+            target.file,
+            goes_on=self._tried,
+        )
+        self._tried = True
         if not self._child.send(request):
             yield from self._lose(now, Cause.DIED, "the process that was to publish died", replace=True)
             return
         self._share_ring(self._info.video.frame_bytes())
         yield self._change(PublisherState.STARTING)
-
-    def _fresh_target(self) -> Target:
-        """What is opened: a file that was written to already is left as it is."""
-        target = self._target
-        if target.file is None or self._attempts == 0:
-            return target
-        path = numbered(target.file)
-        return replace(target, url=f"file:{path}")
 
     def _share_ring(self, slot_bytes: int) -> None:
         ring = FrameRing.create(RING_SLOTS, slot_bytes)
@@ -320,11 +321,3 @@ class PublisherLink(ProcessLink):
     def _change(self, state: PublisherState, cause: Cause | None = None, words: str = "") -> OutputChanged:
         before, self.state = self.state, state
         return OutputChanged(before, state, cause, words)
-
-
-def numbered(path: Path) -> Path:
-    """The first of ``name.1.mp4``, ``name.2.mp4`` and so on that is not there yet."""
-    number = 1
-    while (other := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
-        number += 1
-    return other

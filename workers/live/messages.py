@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from streamrestore.encoding import Encoding
 from streamrestore.frame import VideoFormat
@@ -112,6 +113,10 @@ class Publish:
     encoding: Encoding
     sound: bytes | None
     """As `Opened.sound`."""
+    file: Path | None = None
+    """What is written to, where it is a file; ``url`` names it, too."""
+    goes_on: bool = False
+    """Whether what was written to that file stays as it is, so that another one is begun beside it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from streamrestore.live.encoding import GOP_SECONDS
 from streamrestore.live.ffmpeg_words import cause_of, words_of
 from streamrestore.live.fitting import Fitter
 from streamrestore.live.hls import end_playlist, remove_leftovers
+from streamrestore.live.recordings import free_name, remove_without_picture
 from streamrestore.live.states import Cause
 from streamrestore.probing import AV_ERRORS
 from streamrestore.segment_file import close_quietly
@@ -49,12 +50,16 @@ def publish(request: Publish, line: "Line") -> None:
     # With messages of FFmpeg's going through Python, some of its threads would wait for the lock that
     # writing a header or a trailer holds.
     av.logging.set_level(None)
+    url, file = request.url, request.file
     try:
+        if file is not None and request.goes_on:
+            file = free_name(file)
+            url = f"file:{file}"
         playlist = Path(request.url.removeprefix("file:")) if request.encoding.container == "hls" else None
         if playlist is not None:
             remove_leftovers(playlist)
         with ExitStack() as stack:
-            output = av.open(request.url, "w", format=request.encoding.container, options=dict(request.options))
+            output = av.open(url, "w", format=request.encoding.container, options=dict(request.options))
             stack.callback(close_quietly, output)
             publishing = _Publishing(request, output, stack)
             stack.callback(publishing.close)
@@ -69,6 +74,8 @@ def publish(request: Publish, line: "Line") -> None:
         # before, which a server that stood still does not know to be gone: a minute's wait would be for nothing.
         line.send(Lost(Cause.FAILED, words_of(error)))
     except AV_ERRORS as error:
+        if file is not None:
+            remove_without_picture(file)  # there may be as many as there are attempts
         line.send(Lost(cause_of(error), words_of(error)))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -310,6 +311,41 @@ def test_a_supervisor_that_is_killed_leaves_files_that_play_and_no_process(tmp_p
             check_pictures(tape(tmp_path / name), output["counts"]["published"] - 10)
         with Viewer(tmp_path / "hls" / "index.m3u8") as viewer:
             viewer.wait_for_pictures(25, SOON_SECONDS)  # a segment, of the two that there was time for
+
+
+def test_files_that_find_no_room_are_tried_again_under_the_same_name(tmp_path: Path) -> None:
+    """Their publishers may write no file longer than a header, for a while; what was written before stays."""
+    names = ("out.mp4", "out.mkv", "out.ts")
+    with ExitStack() as stack:
+        relay = stack.enter_context(Relay())
+        stack.enter_context(Camera(relay.url("camera"))).wait_for_session()
+        to = [f"{tmp_path}/{name}" for name in names]
+        run = stack.enter_context(Restored({"source": relay.url("camera"), "to": to}, seconds=FAST))
+        before = run.wait_for(lambda stream: all(output["counts"]["published"] >= 40 for output in stream["outputs"]))
+        publishers = [output["pid"] for output in before["outputs"]]
+        for pid in publishers:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (800, resource.RLIM_INFINITY))
+        stream = run.wait_for(
+            lambda stream: all(sum(output["reconnects"].values()) >= 4 for output in stream["outputs"])
+        )
+        assert [output["pid"] for output in stream["outputs"]] == publishers
+        assert {path.name for path in tmp_path.iterdir()} <= {*names, "out.1.mp4", "out.1.mkv", "out.1.ts"}
+        for pid in publishers:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        counts = [output["counts"]["published"] for output in run.stream()["outputs"]]
+        run.wait_for(
+            lambda stream: all(
+                output["counts"]["published"] >= count + 25
+                for output, count in zip(stream["outputs"], counts, strict=True)
+            )
+        )
+        assert "File too large" in run.log
+        run.terminate()
+        assert run.wait() == 0, run.log
+    assert {path.name for path in tmp_path.iterdir()} == {*names, "out.1.mp4", "out.1.mkv", "out.1.ts"}
+    for name, output in zip(names, before["outputs"], strict=True):
+        check_pictures(tape(tmp_path / name), output["counts"]["published"] - 10)
+        check_pictures(tape(tmp_path / name.replace(".", ".1.")), 25)
 
 
 def test_hevc_in_and_out(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from streamrestore.encoding import EncodingRequest
 from streamrestore.live.addresses import parse_address
 from streamrestore.live.encoding import live_info, plan_live_encoding, plan_target
+from streamrestore.live.recordings import free_name, remove_without_picture
 from tests.clips import INFO
 from workers.live.child import Child
 from workers.live.messages import Closed, Finish, Publish, Repeat, Show, Taken, Up
@@ -112,3 +113,28 @@ def test_a_playlist_says_that_the_stream_has_ended_until_it_goes_on(tmp_path: Pa
     assert named(playlist)[:3] == before
     assert named(playlist)[3] == "index-00000003.m4s"
     assert not [*tmp_path.glob("*.tmp")]
+
+
+def test_of_files_only_those_without_a_picture_are_deleted(tmp_path: Path) -> None:
+    for suffix in (".mp4", ".mkv", ".ts"):
+        path = tmp_path / f"out{suffix}"
+        assert free_name(path) == path
+        with publishing(str(path)) as publisher:
+            publisher.show(1, 0)
+        remove_without_picture(path)
+        assert path.stat().st_size > 0
+        assert free_name(path) == tmp_path / f"out.1{suffix}"
+        with publishing(str(tmp_path / f"none{suffix}")):
+            pass
+        for size in (0, 20, 200):
+            header = tmp_path / f"header{suffix}"
+            header.write_bytes((tmp_path / f"none{suffix}").read_bytes()[:size])
+            remove_without_picture(header)
+            assert not header.exists()
+    (tmp_path / "out.1.mp4").touch()
+    assert free_name(tmp_path / "out.mp4") == tmp_path / "out.1.mp4", "nothing is lost with an empty one"
+    (tmp_path / "out.1.mp4").write_text("precious")
+    assert free_name(tmp_path / "out.mp4") == tmp_path / "out.2.mp4"
+    (tmp_path / "link.mp4").symlink_to("nowhere.mp4")
+    remove_without_picture(tmp_path / "link.mp4")
+    assert (tmp_path / "link.mp4").is_symlink()
