@@ -12,5 +12,6 @@ os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
 
 import ray
 import ray.exceptions as ray_errors
+import ray.util.metrics as ray_metrics
 
-__all__ = ["ray", "ray_errors"]
+__all__ = ["ray", "ray_errors", "ray_metrics"]

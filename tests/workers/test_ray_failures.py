@@ -4,7 +4,7 @@ import pytest
 
 from streamrestore.errors import DeviceMemoryError, RestoreError
 from workers.quiet_ray import ray_errors
-from workers.ray_failures import DEATHS, NOT_DEATHS, last_line, restorer_error
+from workers.ray_failures import DEATHS, NOT_DEATHS, last_line, restorer_error, work_may_be_to_blame
 
 RAY_ERRORS = [
     error
@@ -51,3 +51,10 @@ def test_long_reports_become_one_short_line() -> None:
     assert last_line(RuntimeError("a\n  b\n\n")) == "b"
     assert last_line(RuntimeError()) == "RuntimeError"
     assert len(last_line(RuntimeError("word " * 1000))) <= 200
+
+
+def test_work_is_not_blamed_where_a_machine_was_lost() -> None:
+    assert work_may_be_to_blame(ray_errors.WorkerCrashedError())
+    assert work_may_be_to_blame(ray_errors.ActorDiedError())
+    assert not work_may_be_to_blame(ray_errors.ActorUnavailableError("Socket closed", None))
+    assert not work_may_be_to_blame(ray_errors.NodeDiedError("gone"))  # type: ignore[no-untyped-call] # Ray's

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 from workers.cluster import Capacity, Node, gpu_share, workers_on
@@ -29,8 +30,9 @@ class Placement:
         return sum(workers_on(node, cpus=self.cpus, gpus=self.gpus) for node in nodes)
 
     def places(self, gpus: float) -> int:
-        """How many workers so many GPUs are worth, if others are to have them."""
-        return 0 if not self.gpus else round(-(-gpus // 1) / self.gpus)
+        """How many workers so many GPUs are worth, if others are to have them: whole ones."""
+        # Of shares such as 1/3, only some digits are told.
+        return 0 if not self.gpus else round(ceil(gpus - 1e-3) / self.gpus)
 
 
 def place_workers(
@@ -55,10 +57,9 @@ def place_workers(
     else:
         # Of a cluster, each worker takes a whole GPU: it has as many as are wanted, or will have.
         cpus, gpus = 0.0, 1.0 if joined or workers is None else gpu_share(workers, len(devices))
-    placement = Placement(workers or 0, cpus, gpus, grows=workers is None and joined)
-    if workers is None:
-        # One at least, so that a cluster that begins with none knows what is asked for.
-        placement = Placement(max(1, placement.room(capacity.nodes)), cpus, gpus, grows=joined)
+    # One at least, so that a cluster that has none now knows what is asked for.
+    present = max(1, sum(workers_on(node, cpus=cpus, gpus=gpus) for node in capacity.nodes))
+    placement = Placement(present if workers is None else workers, cpus, gpus, grows=joined and workers is None)
     if not joined:
         capacity.check(placement.workers, cpus=cpus, gpus=gpus)
     return placement

@@ -29,12 +29,13 @@ from typing import Any, TypeVar
 from streamrestore.errors import WorkerLostError, WorkerStartError
 from workers.archive.contract import LANES, BuildContext, Lane, Step, StepPoolState, WorkerInfo
 from workers.archive.futures import StepFuture
+from workers.archive.metrics import StepMetrics
+from workers.archive.patience import StepPatience
 from workers.archive.placement import Devices, Placement, place_workers
 from workers.archive.scheduling import (
     DEATHS_OF_A_STEP,
     REQUEUES_OF_A_STEP,
     Assignment,
-    StepPatience,
     StepScheduler,
 )
 from workers.archive.segment_worker import Place, SegmentWorker
@@ -64,6 +65,7 @@ class _Lifecycle(StrEnum):
 @dataclass(frozen=True, slots=True)
 class _Job:
     step: Step
+    lane: Lane
     future: StepFuture
 
 
@@ -101,6 +103,7 @@ class RayStepPool:
         self._first: Future[WorkerInfo] = Future()
         self._last_loss = ""
         self._watch: ClusterWatch | None = None
+        self._metrics = StepMetrics()
         self._numbers = count()
         self._lock = threading.Lock()
         """Guards the three below, which other threads change too."""
@@ -127,7 +130,7 @@ class RayStepPool:
                 return future
             # Under the lock, so that numbers are in the order in which they are added.
             number = next(self._numbers)
-            self._jobs[number] = _Job(step, future)
+            self._jobs[number] = _Job(step, lane, future)
             self._calls.put(partial(self._add, number, lane, kind, seconds))
         future.add_done_callback(partial(self._drop_if_cancelled, number))
         return future
@@ -149,10 +152,9 @@ class RayStepPool:
         """
         wait([self._first], timeout_seconds)
         if not self._first.done():
-            state = self._state
-            where = "no machine had room for one" if state.waiting == state.wanted else "none had loaded its model"
+            room = "no machine has room for one" if self._state.waiting == self._state.wanted else "they still start"
             raise WorkerStartError(
-                f"no worker was ready after {timeout_seconds:g} s, since {where}: give them more time, or look with "
+                f"no worker was ready after {timeout_seconds:g} s, {room}: give them more time, or look with "
                 "`ray status` whether other jobs hold the machines"
             )
         return self._first.result()
@@ -267,7 +269,7 @@ class RayStepPool:
                 answer = self._actors[life].run.remote(job.step)
             except Exception as error:  # noqa: BLE001 - a step that cannot be pickled; its future raises it
                 self._scheduler.failed(life, number)
-                self._end(number, partial(StepFuture.fail, error=error))
+                self._end(number, "failed", partial(StepFuture.fail, error=error))
             else:
                 self._call_back(answer, partial(self._on_answer, life, number))
 
@@ -278,10 +280,10 @@ class RayStepPool:
         elif error is not None:
             if self._scheduler.failed(life, number):
                 self._publish()
-                self._end(number, lambda future: future.fail(restorer_error(error)))
+                self._end(number, "failed", lambda future: future.fail(restorer_error(error)))
         elif self._scheduler.answered(life, number, time.monotonic()):
             self._publish()
-            self._end(number, lambda future: future.settle(answer.result()))
+            self._end(number, "done", lambda future: future.settle(answer.result()))
 
     def _bury(
         self, life: Life, cause: BaseException, *, blamed: Collection[int] | None = None, hopeless: bool = False
@@ -302,6 +304,7 @@ class RayStepPool:
         for number in verdict.requeued:
             job = self._jobs.get(number)
             if job is not None:
+                self._metrics.count(job.lane, "requeued")
                 job.future.wait_again()
         if self._scheduler.lost:
             if self._first.done():
@@ -309,6 +312,7 @@ class RayStepPool:
             raise WorkerStartError(f"no worker could be started, the last one failed with {reason}") from cause
 
     def _do_what_is_due(self, now: float) -> None:
+        """What time alone changes."""
         for life, step in self._scheduler.overdue(now):
             if step is None:
                 self._bury(life, WorkerStartError("it did not get ready"), hopeless=True)
@@ -317,6 +321,7 @@ class RayStepPool:
         for number in self._scheduler.stranded(now):
             self._lose(number, "no worker of its kind is left, and others would make other bytes", None)
         self._dispatch(self._scheduler.assign_twice(now))
+        self._metrics.show(self._state)
 
     def _kill(self, life: Life) -> None:
         self._places.pop(life, None)
@@ -328,17 +333,19 @@ class RayStepPool:
     def _lose(self, number: int, reason: str, cause: BaseException | None) -> None:
         lost = WorkerLostError(reason)
         lost.__cause__ = cause
-        self._end(number, lambda future: future.fail(lost))
+        self._end(number, "failed", lambda future: future.fail(lost))
 
-    def _end(self, number: int, end: Callable[[StepFuture], None]) -> None:
+    def _end(self, number: int, outcome: str, end: Callable[[StepFuture], None]) -> None:
         with self._lock:
             job = self._jobs.pop(number, None)
         if job is not None:
+            self._metrics.count(job.lane, outcome)
             end(job.future)
 
     def _drop(self, number: int) -> None:
         self._scheduler.drop(number)
-        self._end(number, lambda future: None)
+        with self._lock:
+            self._jobs.pop(number, None)
 
     def _abandon(self, error: BaseException) -> None:
         with self._lock:

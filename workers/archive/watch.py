@@ -17,6 +17,9 @@ CLAIMS_SECONDS = 1.0
 LOOKS_PER_NODES = 5
 """Machines come and go less often; a list of a thousand takes a while."""
 
+STOP_SECONDS = 5.0
+"""How long stopping waits for an answer of the cluster's head."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sight:
@@ -37,11 +40,13 @@ class ClusterWatch:
         """
         self._tell = tell
         self._stopped = threading.Event()
-        threading.Thread(target=self._run, name="watch", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
-        """Look no more; may be called twice."""
+        """Look no more, before Ray is left: one that is asked when it is not there any more starts a new one."""
         self._stopped.set()
+        self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
         looks, nodes = 0, tuple[Node, ...]()

@@ -7,9 +7,9 @@ from typing import Protocol
 import pytest
 
 from workers.archive import BuildContext, StepPool, open_step_pool
+from workers.archive.patience import StepPatience
 from workers.archive.placement import Devices
 from workers.archive.pool import RayStepPool
-from workers.archive.scheduling import StepPatience
 from workers.cluster import Cluster
 
 OpenStepPool = Callable[[BuildContext], StepPool]

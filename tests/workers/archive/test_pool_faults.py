@@ -12,8 +12,8 @@ from streamrestore.errors import ConfigError, WorkerLostError, WorkerStartError
 from tests.workers.archive.conftest import OpenRayStepPool
 from tests.workers.archive.fakes import Build, Context, HangOnce, Kill, Kind, KindsByTurn, Marked, Sleep
 from workers.archive.claims import Claim
+from workers.archive.patience import StepPatience
 from workers.archive.pool import RayStepPool
-from workers.archive.scheduling import StepPatience
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 

@@ -7,16 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.archive.contract import LANES, Lane
-from workers.archive.scheduling import (
-    DEATHS_OF_A_SLOT,
-    DEATHS_OF_A_STEP,
-    FALSE_STARTS,
-    QUIET_SECONDS,
-    REQUEUES_OF_A_STEP,
-    StepPatience,
-    StepScheduler,
-    Verdict,
-)
+from workers.archive.patience import StepPatience
+from workers.archive.scheduling import DEATHS_OF_A_STEP, REQUEUES_OF_A_STEP, StepScheduler, Verdict
+from workers.archive.slots import DEATHS_OF_A_SLOT, FAILING_SECONDS, FALSE_STARTS, QUIET_SECONDS
 from workers.scheduling import Life
 
 PATIENCE = StepPatience(twice_seconds=1.0, rest_seconds=60.0, longest_rest_seconds=200.0)
@@ -405,11 +398,12 @@ def test_slots_that_wait_for_room_do_not_all_have_to_fail() -> None:
     scheduler = StepScheduler(PATIENCE)
     scheduler.grow(100)
     lives = scheduler.starts(0.0)
-    for life in lives[:FALSE_STARTS]:
+    for number, life in enumerate(lives[: FALSE_STARTS + 1]):
         assert not scheduler.state().lost
-        scheduler.placed(life, "node", (), 0.0)
-        scheduler.died(life, 1.0, hopeless=True)
-    assert scheduler.lost
+        now = 1.0 if number < FALSE_STARTS else 1.0 + FAILING_SECONDS
+        scheduler.placed(life, "node", (), now)
+        scheduler.died(life, now, hopeless=True)
+    assert scheduler.state().lost
 
 
 def test_machines_that_go_are_no_fault_of_their_slots() -> None:
@@ -453,10 +447,9 @@ def test_a_claim_ends_a_worker_when_it_has_no_step_and_brings_it_back_when_it_is
     scheduler.assign(0.0)
     scheduler.make_room(2, 1, 1.0)
     assert scheduler.drained(1.0) == ()
-    running = {0: (0, 2), 1: (1, 3)}
-    for step in running[0]:
-        scheduler.answered(Life(0, 0), step, 2.0)
-        scheduler.answered(Life(1, 0), running[1][0], 2.0)
+    for step, slot in enumerate((0, 1, 0, 1)):
+        assert step == 3 or scheduler.drained(2.0) == ()
+        scheduler.answered(Life(slot, 0), step, 2.0)
     ended = scheduler.drained(2.0)
     assert len(ended) == 1
     assert all(life.slot != ended[0].slot for life, _ in scheduler.assign(2.0))

@@ -1,0 +1,48 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamrestore.errors import ConfigError
+from workers.archive.placement import Placement, place_workers
+from workers.cluster import Capacity, Node
+
+
+def capacity(*nodes: Node) -> Capacity:
+    return Capacity(nodes, 1 << 30)
+
+
+def test_without_a_number_there_is_one_worker_for_each_device_and_for_those_that_come() -> None:
+    cluster = capacity(Node(7, 2), Node(3, 0), Node(8, 4))
+    assert place_workers(cluster, workers=None, devices=(0,), threads=2, joined=True) == Placement(6, 0.0, 1.0, True)
+    assert place_workers(cluster, workers=None, devices="cpu", threads=2, joined=True) == Placement(8, 2.0, 0.0, True)
+    here = capacity(Node(7, 2))
+    assert place_workers(here, workers=None, devices=(0, 1), threads=2, joined=False) == Placement(2, 0.0, 1.0, False)
+    assert place_workers(here, workers=None, devices="cpu", threads=2, joined=False) == Placement(3, 2.0, 0.0, False)
+
+
+def test_what_a_cluster_has_not_yet_is_waited_for_and_what_this_machine_has_not_is_refused() -> None:
+    small = capacity(Node(2, 1))
+    assert place_workers(small, workers=9, devices=(0,), threads=1, joined=True) == Placement(9, 0.0, 1.0, False)
+    assert place_workers(capacity(Node(4, 0)), workers=None, devices=(0,), threads=1, joined=True).workers == 1
+    for workers, threads in ((3, 1), (None, 3)):
+        with pytest.raises(ConfigError, match="ask for fewer workers"):
+            place_workers(small, workers=workers, devices="cpu", threads=threads, joined=False)
+
+
+def test_more_workers_than_gpus_here_share_them() -> None:
+    here = capacity(Node(8, 2))
+    assert place_workers(here, workers=3, devices=(0, 1), threads=1, joined=False) == Placement(3, 0.0, 0.5, False)
+
+
+def test_auto_means_the_gpus_of_a_cluster_or_else_its_cores() -> None:
+    gpus = place_workers(capacity(Node(4, 0), Node(4, 1)), workers=None, devices="auto", threads=2, joined=True)
+    cores = place_workers(capacity(Node(4, 0)), workers=None, devices="auto", threads=2, joined=True)
+    assert (gpus.workers, gpus.gpus, cores.workers, cores.cpus) == (1, 1.0, 2, 2.0)
+
+
+@given(share=st.integers(1, 8), claimed=st.integers(1, 16), claims=st.integers(1, 8))
+def test_claims_are_whole_devices_however_they_are_told(share: int, claimed: int, claims: int) -> None:
+    placement = Placement(16, 0.0, 1 / share, False)
+    told = claimed * float(f"{1 / claims:g}")
+    assert placement.places(told) == -(-claimed // claims) * share
+    assert Placement(16, 2.0, 0.0, False).places(told) == 0
