@@ -334,9 +334,9 @@ def main() -> None:
     code = run_command()
     if threading.active_count() > 1:
         # Imported only where such a thread may be: it loads torch, and --help answers at once.
-        from workers.inline import THREAD_NAME
+        from workers.inline import IN_TORCH
 
-        if any(thread.name == THREAD_NAME for thread in threading.enumerate()):
+        if any(thread.name.startswith(IN_TORCH) for thread in threading.enumerate()):
             # It is inside torch: the interpreter would take its ground away, and the process would end by SIGABRT.
             sys.stdout.flush()
             sys.stderr.flush()

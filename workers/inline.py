@@ -12,6 +12,9 @@ INLINE_BUDGET_BYTES = 1 << 30
 
 THREAD_NAME = "restore"
 
+IN_TORCH = (THREAD_NAME, "side", "build")
+"""What the names of threads begin with that may be inside torch when the process ends: they cannot be waited for."""
+
 GRACE_SECONDS = 2.0
 """How long `close` waits for a running chunk: a thread cannot be killed."""
 
