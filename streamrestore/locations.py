@@ -1,8 +1,9 @@
 """Where files are: on this computer, or in storage that a URL names; shown without secrets."""
 
+import posixpath
 import re
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from streamrestore.errors import ConfigError
@@ -99,7 +100,7 @@ def parse_location(text: str, folder: Location | None = None) -> Location:
         if not path or "\0" in path:
             raise ConfigError(f"{text!r} names no file: give a path, or a URL such as s3://bucket/clip.mp4")
         if folder is not None and not path.startswith("/"):
-            return folder.child(str(PurePosixPath(path)))
+            return _below(folder, path)
         path = str(Path.cwd() / path)
         return Location(path, path)
     scheme, rest = match["scheme"].lower(), text[match.end() :]
@@ -119,3 +120,16 @@ def parse_location(text: str, folder: Location | None = None) -> Location:
         raise ConfigError(f"{scheme}:// names no bucket: give one such as {scheme}://bucket/footage")
     url = f"{scheme}://{rest}"
     return Location(url, url)
+
+
+def _below(folder: Location, relative: str) -> Location:
+    """What a relative path names from a folder; object stores know no ``..`` of their own."""
+    if folder.is_local:
+        return folder.child(relative)
+    if {"..", "."} & set(relative.split("/")):
+        relative = posixpath.normpath(relative)
+    while relative.startswith("../"):
+        if "/" not in folder.key.strip("/"):
+            raise ConfigError(f"{relative!r} leaves {folder}: name it by its URL")
+        folder, relative = folder.parent, relative[3:]
+    return folder.child(relative)

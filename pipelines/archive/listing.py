@@ -4,11 +4,11 @@ import os
 import posixpath
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pipelines.archive.items import MISSING, ArchiveItem, item_id
 from pipelines.archive.manifest import MANIFEST_SUFFIXES, ManifestRow, read_manifest
-from pipelines.archive.naming import folded, plan_stems, safe_name, split_suffix
+from pipelines.archive.naming import folded, plan_stems, printable, safe_name, split_suffix
 from pipelines.archive.patterns import EVERYTHING, NamePattern, has_wildcards, split_glob
 from pipelines.archive.request import STATE_FOLDER
 from pipelines.archive.shards import Shard
@@ -73,6 +73,8 @@ def _list_tree(source: str, target: Location) -> Listing:
     base, pattern = source, EVERYTHING
     if has_wildcards(source) and not os.path.isdir(source):
         base, pattern = split_glob(source)
+        if "://" in source and "://" not in base:
+            raise ConfigError(f"{source}: a wildcard stands for no bucket: name it, as in s3://bucket/**/*.mp4")
     folder = parse_location(base)
     if not folder.is_local and folder.scheme not in OBJECT_STORES:
         raise ConfigError(f"{folder} cannot be searched: list its clips in a manifest (.jsonl, .csv or .parquet)")
@@ -81,17 +83,27 @@ def _list_tree(source: str, target: Location) -> Listing:
             f"{folder} is one file: name a folder, a glob or a manifest ({', '.join(MANIFEST_SUFFIXES)}); "
             "one file is restored by: streamrestore restore FILE"
         )
+    if folder.is_local == target.is_local and _is_same(folder, target):
+        raise ConfigError(
+            f"{target} is what is restored: name another folder for the results; it may be one in this one"
+        )
     found, others, unread = _search(folder, pattern, target)
     if not found:
         where = "" if not unread else f", but {unread[0].name} cannot be read: {unread[0].reason}"
         raise SourceError(f"no video to restore in {source}{where}; looked for {' '.join(sorted(VIDEO_SUFFIXES))}")
-    names = {item_id(name): safe_name(name) for name in found}
-    stems = plan_stems(names)
+    ids = {item_id(name): file for name, file in found.items()}
+    stems = plan_stems({each: safe_name(file.name) for each, file in ids.items()})
     items = (
-        ArchiveItem(each, folder.child(file.name), name, file.size, file.hint or MISSING, stems[each])
-        for (each, name), file in zip(names.items(), found.values(), strict=True)
+        ArchiveItem(each, folder.child(file.name), printable(file.name), file.size, file.hint or MISSING, stems[each])
+        for each, file in ids.items()
     )
     return Listing(tuple(sorted(items, key=lambda item: item.name)), len(found), others, tuple(unread))
+
+
+def _is_same(folder: Location, other: Location) -> bool:
+    if folder.is_local:
+        return os.path.realpath(folder.url) == os.path.realpath(other.url)
+    return folder.url.rstrip("/") == other.url.rstrip("/")
 
 
 def _search(folder: Location, pattern: NamePattern, target: Location) -> tuple[dict[str, Found], int, list[Unread]]:
@@ -160,14 +172,13 @@ def _look_into(row: ManifestRow, folder: Location) -> _Listed:
 def _names(source: Location, folder: Location) -> tuple[str, str]:
     """What a source is called, and where its output goes: as from the manifest's folder, if it is there."""
     normal, above = _normal(source), _normal(folder).rstrip("/") + "/"
-    if normal.startswith(above):
-        name = normal[len(above) :]
-        return safe_name(name), urlsplit(name).path if source.scheme in ("http", "https") else name
-    if source.is_local:
-        return safe_name(normal), normal.lstrip("/")
     if source.scheme in ("http", "https"):
         parts = urlsplit(source.shown)
-        return source.shown, f"{parts.hostname}{parts.path}"
+        return source.shown, unquote(f"{parts.hostname}{parts.path}")
+    if normal.startswith(above):
+        return printable(normal[len(above) :]), normal[len(above) :]
+    if source.is_local:
+        return printable(normal), normal.lstrip("/")
     return source.shown, source.key
 
 
@@ -188,7 +199,7 @@ def _check_output(row: ManifestRow) -> str:
     output = posixpath.normpath(text)
     if output == "." or text.endswith("/"):
         raise ConfigError(f"{row.place}: output {text!r} is a folder: name a file in it, such as tapes/clip.mkv")
-    if parts[0] == STATE_FOLDER:
+    if output.split("/")[0] == STATE_FOLDER:
         raise ConfigError(f"{row.place}: output {text!r} is among our own files: take another folder")
     if split_suffix(output)[1].lower() in IMAGES:
         raise ConfigError(f"{row.place}: output {text!r} would be images: name a video, such as tapes/clip.mkv")

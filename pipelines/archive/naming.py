@@ -15,14 +15,15 @@ _REFUSED = ("", ".", "..")
 """What an object store takes for a folder's name, and a file system does not."""
 
 
-def safe_name(name: str) -> str:
-    """A relative name that every file system and record can hold, and that leaves no folder.
+def printable(name: str) -> str:
+    """A name as records hold it: what is no UTF-8, which Python has from the system in its own way, is escaped."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
-    Args:
-        name: With slashes; bytes that are no UTF-8 as Python has them from the system.
-    """
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "_")
-    return "/".join("_" if part in _REFUSED else part for part in text.split("/"))
+
+def safe_name(name: str) -> str:
+    """A relative name, with slashes, that every file system and record can hold, and that leaves no folder."""
+    parts = printable(name).replace("\0", "_").split("/")
+    return "/".join("_" if part in _REFUSED else part for part in parts)
 
 
 def folded(name: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamrestore import local_storage, remote_storage
+from streamrestore import remote_storage
 from streamrestore.errors import DiskFullError, SourceError
 from streamrestore.locations import Location, parse_location
 from streamrestore.source_cache import SourceCache
@@ -234,12 +234,3 @@ def test_names_that_file_systems_do_not_hold_are_changed(
     with SourceCache(tmp_path, ROOMY).fetch(location, hint) as path:
         assert path.name == kept
         assert path.read_bytes() == b"content"
-
-
-def test_a_local_copy_is_made_whole(tmp_path: Path) -> None:
-    clip, storage = tmp_path / "clip.mp4", local_storage.LocalStorage()
-    clip.write_bytes(b"content")
-    found = storage.find(parse_location(str(clip)))
-    assert found is not None
-    storage.download(parse_location(str(clip)), tmp_path / "copy.mp4", found.hint)
-    assert (tmp_path / "copy.mp4").read_bytes() == b"content"
