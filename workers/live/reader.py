@@ -8,11 +8,14 @@ import io
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import av
 from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
@@ -48,6 +51,10 @@ _SLOW_SECONDS = 3.0
 
 _TELL_SECONDS = 0.5
 """Between two words that packets come, though no picture does."""
+
+
+_ADTS_SECONDS, _ADTS_PACKETS = 1.0, 256
+"""How long, and in how many packets, the first one of sound is looked for where only that says what sound it is."""
 
 
 class _Complaints(logging.Handler):
@@ -125,6 +132,10 @@ class _Reading:
         self._kind: tuple[int, int, str] | None = None
         self._format: VideoFormat | None = None
         self._skipped = 0
+        self._packets = container.demux(self._streams)
+        self._early: list[tuple[Packet[Any], float]] = []
+        """Taken before the source was said to be open, and when they came."""
+        self._without_adts: BitStreamFilterContext | None = None
 
     def run(self) -> None:
         """Read to the end of the stream, or until the supervisor wants no more of it.
@@ -134,8 +145,7 @@ class _Reading:
             StreamRestoreError: It has no video that can be restored.
         """
         self._line.send(self._opened())
-        for packet in self._container.demux(self._streams):
-            now = time.monotonic()
+        for packet, now in self._arriving():
             while self._line.pending():
                 if isinstance(self._line.receive(), Disconnect):
                     return
@@ -156,12 +166,43 @@ class _Reading:
         if self._ring is not None:
             self._ring.close()
 
+    def _arriving(self) -> "Iterator[tuple[Packet[Any], float]]":
+        yield from self._early
+        self._early = []
+        for packet in self._packets:
+            yield packet, time.monotonic()
+
     def _opened(self) -> Opened:
         if self._sound is None:
             return Opened()
         context = self._sound.codec_context
+        extradata = None
+        if context.codec.canonical_name == "aac" and not context.extradata:
+            extradata = self._wait_for_adts(self._sound)
         words = f"{context.codec.canonical_name} {context.sample_rate} Hz {context.layout.name}"
-        return Opened(sound_template(self._sound), words)
+        return Opened(sound_template(self._sound, extradata), words)
+
+    def _wait_for_adts(self, sound: AudioStream) -> bytes | None:
+        """What AAC in MPEG-TS says with each packet, and what RTSP must say before the first one; None if it does not.
+
+        Packets are from then on without it.
+        """
+        until = time.monotonic() + _ADTS_SECONDS
+        for packet in self._packets:
+            now = time.monotonic()
+            self._early.append((packet, now))
+            if packet.stream is sound and packet.size:
+                with suppress(av.FFmpegError):
+                    # A copy, since the filter keeps what it is given.
+                    [first] = BitStreamFilterContext("aac_adtstoasc", sound).filter(Packet(bytes(packet)))
+                    found = {side.data_type: bytes(side) for side in first.iter_sidedata()}
+                    if (extradata := found.get("new_extradata")) is not None:
+                        self._without_adts = BitStreamFilterContext("aac_adtstoasc", sound)
+                        return extradata
+                return None
+            if now >= until or len(self._early) >= _ADTS_PACKETS:
+                return None
+        return None
 
     def _take_picture(self, packet: "Packet[VideoStream]", now: float) -> None:
         self._keyed = self._keyed or packet.is_keyframe
@@ -225,18 +266,31 @@ class _Reading:
         base = packet.time_base
         media = None if packet.pts is None or not base else float(packet.pts * base)
         duration = float(packet.duration * base) if packet.duration and base else 0.0
-        if self._primed:
-            self._line.send(Sound(bytes(packet), now, media, duration))
+        if not self._primed:
+            return
+        try:
+            payloads = [packet] if self._without_adts is None else self._without_adts.filter(packet)
+        except av.FFmpegError:
+            self._complaints.count += 1
+            return
+        for payload in payloads:
+            self._line.send(Sound(bytes(payload), now, media, duration))
 
 
-def sound_template(stream: AudioStream) -> bytes:
+def sound_template(stream: AudioStream, extradata: bytes | None = None) -> bytes:
     """A little NUT file with one stream like this one, from which PyAV makes streams of outputs.
 
     PyAV can set up a stream to be copied only from another one, and none crosses to another process.
+
+    Args:
+        stream: Of an open source.
+        extradata: What its decoder must know, where the stream itself does not say it.
     """
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="nut") as output:
         copy = output.add_stream_from_template(stream)
+        if extradata is not None:
+            copy.codec_context.extradata = extradata
         output.start_encoding()
         packet = Packet(b"\x00" * 16)
         packet.stream, packet.pts, packet.dts = copy, 0, 0

@@ -424,6 +424,62 @@ def test_an_output_that_cannot_hold_the_sound_says_so_and_goes_without(tmp_path:
     assert tape(tmp_path / "out.mov").sounds
 
 
+def make_transport_stream(path: Path) -> Tape:
+    """Three seconds of pictures and AAC, each packet of which has a header (ADTS) and nothing else says what it is.
+
+    Returns:
+        Its sound, without those.
+    """
+    with av.open(str(path), "w") as output:
+        video = output.add_stream("libx264", rate=25, options={"preset": "ultrafast", "tune": "zerolatency"})
+        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
+        sound = output.add_stream("aac", rate=48_000, layout="stereo")
+        noise = np.random.default_rng(0).uniform(-0.5, 0.5, (75, 2, 1_920)).astype(np.float32)
+        for index in range(75):
+            frame = av.VideoFrame.from_ndarray(np.full((270, 320), 128, np.uint8), format="yuv420p")
+            paint(plane_of(frame), TimeCode.now(index))
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            output.mux(video.encode(frame))
+            samples = av.AudioFrame.from_ndarray(noise[index], format="fltp", layout="stereo")
+            samples.sample_rate, samples.pts, samples.time_base = 48_000, 1_920 * index, Fraction(1, 48_000)
+            output.mux(sound.encode(samples))
+        output.mux(video.encode(None))
+        output.mux(sound.encode(None))
+    with av.open(str(path)) as container:
+        assert container.streams.audio[0].codec_context.extradata is None
+    made = tape(path)
+    made.sounds = [(seconds, data[7:]) for seconds, data in made.sounds]
+    return made
+
+
+def test_aac_of_a_transport_stream_goes_into_all_outputs(tmp_path: Path) -> None:
+    made = make_transport_stream(tmp_path / "source.ts")
+    names = ("out.mp4", "out.mkv", "out.ts")
+    with ExitStack() as stack:
+        relay = stack.enter_context(Relay())
+        to = [relay.url("restored"), *(f"{tmp_path}/{name}" for name in names)]
+        asked = {"source": f"{tmp_path}/source.ts", "to": to, "drop_policy": "wait"}
+        run = stack.enter_context(Restored(asked, seconds=FAST))
+        run.wait_for(lambda stream: all(output["counts"]["published"] >= 50 for output in stream["outputs"]))
+        published = tape(relay.url("restored"), 3.0)
+        run.wait_for(lambda stream: all(output["counts"]["published"] >= 150 for output in stream["outputs"]))
+        assert [output["reconnects"] for output in run.stream()["outputs"]] == [{}] * 4
+        assert "goes without sound" not in run.log
+        assert "tried without the sound" not in run.log
+        run.terminate()
+        assert run.wait() == 0, run.log
+    known = {data for _, data in made.sounds}
+    copies = {"rtsp": published, **{name: tape(tmp_path / name) for name in names}}
+    for name, copy in copies.items():
+        assert copy.codecs == ["h264", "aac"], name
+        payloads = [data[7:] if name == "out.ts" else data for _, data in copy.sounds]
+        assert len(payloads) >= 25, name
+        assert set(payloads) <= known, name
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        heard = next(container.decode(audio=0))
+        assert (heard.sample_rate, heard.layout.name) == (48_000, "stereo")
+
+
 class Script:
     """A publisher's line to a supervisor that says what a test says."""
 
