@@ -11,7 +11,7 @@ from streamrestore.live.addresses import Address
 from streamrestore.live.states import Cause, ReaderState
 from streamrestore.probing import SourceInfo
 from workers.live.child import Nursery
-from workers.live.messages import Connect, Disconnect, Lost, Opened, Picture, Priming, Sound
+from workers.live.messages import Connect, Disconnect, Lost, Opened, Picture, Priming, Remark, Sound
 from workers.live.ring import FrameRing
 
 OPEN_SECONDS = 5.0
@@ -129,7 +129,7 @@ class ReaderLink(ProcessLink):
         """Seconds in all in which nothing came."""
         return self.outage_seconds + (0.0 if self._out_since is None else now - self._out_since)
 
-    def receive(self, now: float) -> Iterator[Captured | Sound | Opened | Changed]:
+    def receive(self, now: float) -> Iterator[Captured | Sound | Opened | Remark | Changed]:
         """Take what the process has said."""
         if self._child is None or self.paused:
             return
@@ -198,7 +198,7 @@ class ReaderLink(ProcessLink):
         if self.state is not ReaderState.STOPPED:
             yield self._change(ReaderState.STOPPED, now)
 
-    def _take(self, message: object, now: float) -> Iterator[Captured | Sound | Opened | Changed]:
+    def _take(self, message: object, now: float) -> Iterator[Captured | Sound | Opened | Remark | Changed]:
         match message:
             case FrameRing():
                 self._share(message)
@@ -210,7 +210,7 @@ class ReaderLink(ProcessLink):
                 self._opening = message.opening
             case Picture():
                 yield from self._see(message, now)
-            case Sound():
+            case Sound() | Remark():
                 yield message
             case Lost() if self.state is not ReaderState.STOPPED:
                 yield from self._lose(now, message.cause, message.words, replace=False)

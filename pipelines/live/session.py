@@ -15,7 +15,7 @@ from streamrestore.live.report import Latency, StreamReport
 from streamrestore.live.states import ReaderState
 from streamrestore.patches import PatchPlan
 from streamrestore.probing import SourceInfo
-from workers.live.messages import Opened, Sound
+from workers.live.messages import Opened, Remark, Sound
 
 HELD_AFTER_SECONDS = 0.5
 HELD_SECONDS = 0.2
@@ -97,6 +97,8 @@ class StreamSession:
                         note(self.name, "reader", f"sound: {said.sound_words}, copied through")
                     for link in self.outputs:
                         self._tell_output(link, link.hear(said.sound, now))
+                case Remark():
+                    note(self.name, "reader", said.words, level=logging.WARNING)
                 case Changed():
                     self._tell_reader(said)
         for link in self.outputs:

@@ -89,6 +89,13 @@ class Sound:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """What an operator should know of the source."""
+
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """The connection is gone, or could not be made; the process is ready for another one."""
 

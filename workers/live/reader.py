@@ -30,7 +30,7 @@ from streamrestore.opening import Opening
 from streamrestore.planes import copy_planes
 from streamrestore.probing import AV_ERRORS, SourceInfo, choose_video, describe, use_only
 from streamrestore.samples import sample_layout
-from workers.live.messages import Connect, Disconnect, Lost, Opened, Picture, Priming, Sound
+from workers.live.messages import Connect, Disconnect, Lost, Opened, Picture, Priming, Remark, Sound
 from workers.live.ring import FrameRing
 
 if TYPE_CHECKING:
@@ -55,6 +55,12 @@ _TELL_SECONDS = 0.5
 
 _ADTS_SECONDS, _ADTS_PACKETS = 1.0, 256
 """How long, and in how many packets, the first one of sound is looked for where only that says what sound it is."""
+
+
+_INTERLACED_WORDS = (
+    "its pictures are interlaced: they are restored as whole frames and published as progressive, so that what moves "
+    "keeps its combs; set the camera to progressive if it can be"
+)
 
 
 class _Complaints(logging.Handler):
@@ -132,6 +138,7 @@ class _Reading:
         self._kind: tuple[int, int, str] | None = None
         self._format: VideoFormat | None = None
         self._skipped = 0
+        self._interlaced = False
         self._packets = container.demux(self._streams)
         self._early: list[tuple[Packet[Any], float]] = []
         """Taken before the source was said to be open, and when they came."""
@@ -230,6 +237,9 @@ class _Reading:
                 return
             self._primed = True
             self._line.send(Priming(self._burst.dropped))  # all of them: a burst is over before one is told of again
+        if frame.interlaced_frame and not self._interlaced:
+            self._interlaced = True
+            self._line.send(Remark(_INTERLACED_WORDS))
         info = self._describe(frame)
         slot = self._free_slot()
         if slot is None:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from pipelines.exit_codes import ExitCode
+from streamrestore.frame import FieldOrder
 from tests.live.camera import Camera
 from tests.live.camera_session import Painter
 from tests.live.ports import free_port
@@ -26,6 +27,7 @@ from tests.live.restored import Restored, is_alive, processes_below
 from tests.live.through import MOST_GAP_SECONDS, check_accounts, open_through, rate
 from tests.live.timecode import plane_of, read
 from tests.live.viewer import Viewer, fresh, indices, largest_gap, reordered
+from tests.streamrestore.test_interlacing import interlaced, progressive, write
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "streamrestore"
 
@@ -350,6 +352,21 @@ def test_a_source_that_cannot_be_encoded_does_not_end_the_others(tmp_path: Path)
         published = run.stream()["outputs"][0]["counts"]["published"]
         run.wait_for(lambda stream: stream["outputs"][0]["counts"]["published"] >= published + 25)
         assert "a source of even size" in run.log
+
+
+def test_interlaced_cameras_are_told_of(tmp_path: Path) -> None:
+    streams = list[dict[str, object]]()
+    for name, order in (("woven", FieldOrder.TOP), ("plain", None)):
+        frames = progressive(50) if order is None else interlaced(50, order)
+        write(tmp_path / f"{name}.mkv", frames, order)
+        source, to = str(tmp_path / f"{name}.mkv"), [f"{tmp_path}/{name}-out.mkv"]
+        streams.append({"name": name, "source": source, "to": to, "drop_policy": "wait"})
+    with Restored(*streams, seconds=FAST, log_format="json") as run:
+        for number in (0, 1):
+            run.wait_for(lambda stream: stream["outputs"][0]["counts"]["published"] >= 25, number=number)
+        lines = [json.loads(line) for line in run.log.splitlines()]
+    told = {(line["stream"], line["level"].lower()) for line in lines if "interlaced" in line["event"]}
+    assert told == {("woven", "warning")}
 
 
 def test_secrets_stand_nowhere(tmp_path: Path) -> None:
