@@ -9,7 +9,7 @@ What one event costs does not grow with slots or steps, but for what happens rar
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import inf
 from typing import NamedTuple
 
@@ -63,6 +63,8 @@ class _Step:
     requeues: int = 0
     slots: set[int] = field(default_factory=set)
     """Where it is running."""
+    twice: bool = False
+    """Whether it was given to a second worker while the first one has it."""
 
 
 class StepScheduler:
@@ -274,6 +276,7 @@ class StepScheduler:
             if idle and self._head(lane, None) is None and self._head(lane, kind) is None:
                 for slot, step in zip(tuple(idle.values()), self._stragglers(lane, kind, now), strict=False):
                     self._redispatched += 1
+                    self._steps[step].twice = True
                     given.append(self._give(step, slot, now))
         return tuple(given)
 
@@ -340,6 +343,7 @@ class StepScheduler:
             elif not step.slots and step.requeues > REQUEUES_OF_A_STEP:
                 exhausted.append(number)
             elif not step.slots:
+                step.twice = False
                 requeued.append(number)
                 self._queue(number)
         slot.runs.clear()
@@ -412,6 +416,7 @@ class StepScheduler:
         slot.runs[number] = run
         self._runs[step.lane][run] = None
         heappush(self._deadlines, (now + self._longest_seconds(step), run))
+        self._forget_deadlines()
         self._file(slot)
         return Assignment(slot.life, number)
 
@@ -426,13 +431,19 @@ class StepScheduler:
             return self._patience.unknown_seconds
         return max(self._patience.least_seconds, self._patience.times_expected * step.seconds)
 
+    def _forget_deadlines(self) -> None:
+        """Leave out those of runs that have ended, when they are more than the others: an hour's would be many."""
+        if len(self._deadlines) > 1000 + 2 * sum(len(runs) for runs in self._runs.values()):
+            self._deadlines = [deadline for deadline in self._deadlines if deadline[1] in self._runs[deadline[1].lane]]
+            heapify(self._deadlines)
+
     def _stragglers(self, lane: Lane, kind: str, now: float) -> Iterator[int]:
-        """Steps that have run for too long on one worker alone, and that one of a kind may run; the oldest first."""
+        """Steps that one worker has had for too long, and that another one, of a kind, may run; the oldest first."""
         count, seconds = self._finished[lane]
         mean = seconds / count if count else inf
         for run in tuple(self._runs[lane]):
             step = self._steps.get(run.step)
-            if step is None or len(step.slots) != 1 or step.deaths or step.kind not in (None, kind):
+            if step is None or step.twice or step.deaths or step.kind not in (None, kind):
                 continue
             expected = mean if step.seconds is None else step.seconds
             if now - run.since > max(self._patience.twice_seconds, LONG_TIMES * expected):

@@ -1,5 +1,5 @@
 import threading
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from functools import partial
 
 import pytest
@@ -39,11 +39,11 @@ def test_it_ends_once_whatever_follows() -> None:
 def test_of_those_who_end_it_at_once_one_does() -> None:
     for _ in range(200):
         future = StepFuture()
-        ended = list[str]()
-        future.add_done_callback(lambda done, ended=ended: ended.append("ended"))
+        ended = list[Future[int]]()
+        future.add_done_callback(ended.append)
         threads = [threading.Thread(target=end) for end in (partial(future.settle, 1), future.abandon, future.cancel)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert ended == ["ended"]
+        assert ended == [future]

@@ -346,6 +346,7 @@ def test_an_error_is_no_answer_while_another_worker_runs_the_step() -> None:
     ((first, _),) = scheduler.assign(0.0)
     ((second, _),) = scheduler.assign_twice(50.0)
     assert not scheduler.failed(second, 0)
+    assert scheduler.assign_twice(51.0) == (), "it would fail there again and again"
     assert scheduler.failed(first, 0)
     assert scheduler.state().queued == scheduler.state().busy == 0
 
@@ -533,6 +534,18 @@ def test_a_dropped_step_is_forgotten_wherever_it_is() -> None:
     scheduler.drop(1)
     start(scheduler, 1.0)
     assert [step for _, step in scheduler.assign(1.0)] == [2]
+
+
+def test_a_step_that_hangs_is_found_among_thousands_that_ended() -> None:
+    scheduler = ready_scheduler(1)
+    add(scheduler, 0)
+    scheduler.assign(0.0)
+    for step in range(1, 5000):
+        scheduler.add(step, "restore", None, None, 1.0)
+        ((life, _),) = scheduler.assign(1.0)
+        scheduler.answered(life, step, 1.0)
+    assert [step for _, step in scheduler.overdue(3600.0)] == [0]
+    assert scheduler.overdue(9999.0) == ()
 
 
 def test_what_a_step_costs_does_not_grow_with_workers_or_steps() -> None:
