@@ -35,6 +35,11 @@ def server() -> Iterator[S3Server]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *args: 0.01)
+
+
 @pytest.fixture
 def bucket(server: S3Server) -> Iterator[Location]:
     server.fail()
@@ -234,6 +239,7 @@ def test_a_server_that_never_answers_is_given_up(
     server: S3Server, bucket: Location, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(remote_storage, "WRITE_SECONDS", 1)
+    monkeypatch.setattr(remote_storage, "SLOWEST_BYTES", 1 << 30)
     storage, location, ended = storage_of(bucket), bucket.child("clip.mp4"), threading.Event()
 
     def hold(method: str, path: str) -> None:
@@ -249,12 +255,9 @@ def test_a_server_that_never_answers_is_given_up(
         ended.set()
 
 
-def test_faults_that_stay_are_reported_as_such(
-    server: S3Server, bucket: Location, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_faults_that_stay_are_reported_as_such(server: S3Server, bucket: Location, clip: Path, tmp_path: Path) -> None:
     location, copy = bucket.child("clip.mp4"), tmp_path / "copy.mp4"
     found = put(location)
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *args: 0.0)
     server.plan = lambda method, path: "500"
     with pytest.raises(StorageError, match=r"clip.mp4 could not be read in several attempts: planned"):
         storage_of(location).download(location, copy, found.hint)
