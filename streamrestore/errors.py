@@ -17,6 +17,7 @@
     │   ├── OutputError         the output exists or cannot be written
     │   │   └── HeldError       another run is writing it at this moment
     │   └── DiskFullError       no space left where the output goes
+    ├── StorageError            storage is out of reach, overloaded or broken: trying again later may help
     ├── VerificationError       the finished file is not what its source says it must be
     └── StoppedError            the user asked to stop before the last frame
 
@@ -83,6 +84,10 @@ class HeldError(OutputError):
 
 class DiskFullError(SinkError):
     """There is no space left where the output goes."""
+
+
+class StorageError(StreamRestoreError):
+    """Storage did not do what it should, again and again: it is out of reach, overloaded or broken."""
 
 
 class VerificationError(StreamRestoreError):

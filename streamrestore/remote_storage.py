@@ -13,16 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 import fsspec
 
 from streamrestore.arriving import arriving
 from streamrestore.encoder import writing_to
-from streamrestore.errors import ConfigError, OutputError, SourceError
+from streamrestore.errors import ConfigError, OutputError, SourceError, StorageError
 from streamrestore.live.addresses import redact
 from streamrestore.locations import OBJECT_STORES, Location
-from streamrestore.storage import Found, StorageError, Unread, check_unchanged
+from streamrestore.storage import Found, Unread, check_unchanged
 
 CONNECT_SECONDS = 10.0
 """To wait for a connection."""
@@ -66,6 +66,9 @@ _LISTED_TOGETHER = 50
 """So many files of one folder are looked for in a listing of it."""
 
 _REQUESTS_AT_ONCE = 16
+
+_RANGE_BYTES = 1 << 18
+"""Of a file that is read in parts, fetched at once."""
 
 _Doing = Literal["read", "written"]
 
@@ -210,6 +213,21 @@ class RemoteStorage:
                     f"{location} has {found.size} bytes, of which {came} came: run the same command again"
                 )
 
+    @contextmanager
+    def open(self, location: Location) -> Iterator[BinaryIO]:
+        """A file whose parts are fetched as they are read.
+
+        Raises:
+            SourceError: There is no such file, or it may not be read.
+            StorageError: While reading: it is out of reach.
+        """
+        with _reaching(location, "read"):
+            file = self._files.open(location.key, "rb", block_size=_RANGE_BYTES)
+        try:
+            yield cast(BinaryIO, _Ranged(file, location))
+        finally:
+            file.close()
+
     def delete(self, location: Location) -> None:
         """Delete a file, if there is one."""
         with _reaching(location, "written"):
@@ -217,6 +235,20 @@ class RemoteStorage:
                 self._files.rm_file(location.key)
             except FileNotFoundError:
                 return
+
+
+class _Ranged:
+    """A file of fsspec's, whose errors are ours: FFmpeg would take others for damage."""
+
+    def __init__(self, file: BinaryIO, location: Location) -> None:
+        self._file = file
+        self._location = location
+        self.seek = file.seek
+        self.tell = file.tell
+
+    def read(self, count: int = -1) -> bytes:
+        with _reaching(self._location, "read"):
+            return self._file.read(count)
 
 
 @cache

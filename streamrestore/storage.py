@@ -7,12 +7,8 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
-from streamrestore.errors import OutputError, SourceError, StreamRestoreError
+from streamrestore.errors import OutputError, SourceError
 from streamrestore.locations import Location
-
-
-class StorageError(StreamRestoreError):
-    """Storage did not do what it should, again and again: it is out of reach, overloaded or broken."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from typing import BinaryIO
 import pytest
 
 from streamrestore import remote_storage
-from streamrestore.errors import ConfigError, DiskFullError, OutputError, SourceError
+from streamrestore.errors import ConfigError, DiskFullError, OutputError, SourceError, StorageError
 from streamrestore.locations import Location, parse_location
-from streamrestore.storage import Found, StorageError, check_creating, find_all, storage_of
+from streamrestore.storage import Found, check_creating, find_all, storage_of
 from tests.s3 import SLOW_SECONDS, Fault, S3Server, s3_server
 
 NAMES = [
