@@ -39,7 +39,7 @@ def through() -> Iterator[Through]:
 
 def by_ffmpeg(url: str) -> list[int]:
     """The indices of pictures that FFmpeg's own program plays."""
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-rtsp_transport", "tcp", "-i", url]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "repeat+error", "-rtsp_transport", "tcp", "-i", url]
     command += ["-frames:v", str(FRAMES), "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "gray", "-"]
     done = subprocess.run(command, capture_output=True, timeout=PATIENCE_SECONDS, check=True)
     # Its muxer of raw video counts in whole frames, and two that are close together fall into one.
