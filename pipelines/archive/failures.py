@@ -5,13 +5,16 @@ from dataclasses import dataclass
 
 from pipelines.exit_codes import ExitCode, exit_code
 from streamrestore.errors import (
-    ConfigError,
     DecodeError,
     DeviceMemoryError,
     DiskFullError,
     OutputError,
+    RestoreError,
     SinkError,
+    StorageError,
     StreamRestoreError,
+    VerificationError,
+    WorkerStartError,
 )
 
 ATTEMPTS = 3
@@ -37,7 +40,7 @@ GIVE_UP = Reaction()
 """The item cannot be restored."""
 
 
-def react(error: BaseException, attempts: int, *, planned: bool) -> Reaction:
+def react(error: BaseException, attempts: int, *, planned: bool, finishing: bool = False) -> Reaction:
     """Decide what follows from a failure.
 
     Dead workers are not seen here: their steps were given to others before.
@@ -45,16 +48,21 @@ def react(error: BaseException, attempts: int, *, planned: bool) -> Reaction:
     Args:
         error: What the step raised.
         attempts: How often the step has failed, this time included.
-        planned: Whether that was after the item was planned.
+        planned: Whether that was after the item was planned, and planning it again may help.
+        finishing: Whether the step joins the segments.
     """
     if isinstance(error, DeviceMemoryError) and planned:
         return Reaction(again_after=0.0, anew=True, smaller=True)
     if isinstance(error, OutputError) and planned and attempts < ATTEMPTS:
         return Reaction(again_after=PAUSE_SECONDS, anew=True)
-    # Storage that others use too is full for a while, mounted anew, or slow; files that are damaged stay so.
-    may_pass = isinstance(error, OSError | DecodeError | DiskFullError) or (
-        isinstance(error, SinkError) and not isinstance(error, ConfigError | OutputError)
+    # Storage that others use too is full for a while, mounted anew, or slow; files that are damaged stay so. Workers
+    # differ: a device that has just failed is not that of the next one.
+    may_pass = isinstance(error, OSError | DecodeError | DiskFullError | StorageError | WorkerStartError) or (
+        isinstance(error, SinkError) and not isinstance(error, OutputError)
     )
+    if finishing and attempts == 1 and isinstance(error, SinkError | VerificationError | RestoreError):
+        # A segment may be damaged, which planning finds.
+        return Reaction(again_after=PAUSE_SECONDS if may_pass else 0.0, anew=True)
     if may_pass and attempts < ATTEMPTS:
         return Reaction(again_after=PAUSE_SECONDS * 5 ** (attempts - 1))
     return GIVE_UP

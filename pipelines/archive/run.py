@@ -8,6 +8,7 @@ others; no more of them are begun than the workers need to be busy.
 import heapq
 import logging
 import math
+import os
 import platform
 import threading
 import time
@@ -21,7 +22,7 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
-from pipelines.archive.failures import Reaction, describe_failure, react
+from pipelines.archive.failures import ATTEMPTS, Reaction, describe_failure, react
 from pipelines.archive.items import ArchiveItem
 from pipelines.archive.ledger import Ledger
 from pipelines.archive.progress import ArchiveProgress, ArchiveReporter
@@ -30,7 +31,7 @@ from pipelines.archive.request import ArchiveRequest
 from pipelines.archive.state import StateFile
 from pipelines.archive.steps import CopySource, FinishItem, Missing, PlanItem, Planned, RestoreSegment, SegmentDone
 from pipelines.exit_codes import ExitCode
-from streamrestore.errors import DiskFullError, StoppedError
+from streamrestore.errors import DiskFullError, OutputError, SinkError, StoppedError, StorageError, WorkerLostError
 from workers.archive import StepPool
 
 OnFailure = Literal["quarantine", "copy-source"]
@@ -111,7 +112,8 @@ class ArchiveRun:
         """Segments that were submitted and have not ended."""
         self._planning = 0
         self._progress = ArchiveProgress()
-        self._full: DiskFullError | None = None
+        self._blocked: SinkError | None = None
+        """Why no other item would do any better: it is said once, and of none of them."""
 
     def run(self, items: Iterable[ArchiveItem], stop: threading.Event) -> ExitCode:
         """Take every item to its end: done, or in quarantine with a reason.
@@ -126,14 +128,38 @@ class ArchiveRun:
         Raises:
             StoppedError: The user asked to stop before the last item was done.
             DiskFullError: There is no space left; what is finished stays.
+            OutputError: The target cannot be written any more; what is finished stays.
             WorkerLostError, WorkerStartError: Nobody is left to do anything.
-            StreamRestoreError: The records cannot be written.
+            StreamRestoreError: The records cannot be read or written.
         """
-        self._backlog.extend(self._pending(items))
+        ended = "failed"
+        try:
+            self._backlog.extend(self._pending(items))
+            self._work(stop)
+            stopped = bool(self._active or self._backlog)
+            ended = "stopped" if stopped else "complete"
+            if self._blocked is not None:
+                ended = "no space" if isinstance(self._blocked, DiskFullError) else "failed"
+                raise self._blocked
+            if stopped:
+                raise StoppedError(
+                    f"stopped with {self._progress.items - self._progress.done - self._progress.failed} of "
+                    f"{self._progress.items} items to go; the same command goes on"
+                )
+        except KeyboardInterrupt:
+            ended = "stopped"
+            raise
+        finally:
+            self._keep_state(ended)
+        return ExitCode.SOME_FAILED if self._progress.failed else ExitCode.DONE
+
+    def _work(self, stop: threading.Event) -> None:
         deadline = math.inf
         while self._active or (self._backlog and not self._ending(stop)):
             if self._ending(stop):
                 self._abandon_queued()
+                if deadline == math.inf:
+                    self._say_stopping()
                 deadline = min(deadline, time.monotonic() + STOP_SECONDS)
                 if self._is_idle() or time.monotonic() > deadline:
                     break
@@ -143,16 +169,6 @@ class ArchiveRun:
             self._do_what_is_due()
             self._report()
         self._report()
-        stopped = bool(self._active or self._backlog)
-        self._state.keep(self._progress.fields(), "no space" if self._full else "stopped" if stopped else "complete")
-        if self._full is not None:
-            raise self._full
-        if stopped:
-            raise StoppedError(
-                f"stopped with {self._progress.items - self._progress.done - self._progress.failed} of "
-                f"{self._progress.items} items to go; the same command goes on"
-            )
-        return ExitCode.SOME_FAILED if self._progress.failed else ExitCode.DONE
 
     @property
     def progress(self) -> ArchiveProgress:
@@ -168,21 +184,28 @@ class ArchiveRun:
         for item in items:
             progress.items += 1
             progress.bytes += item.size
-            record = done.get(item.id) or failed.get(item.id)
-            if record is None or record.hint != item.hint or record.request not in self._request.keys(item.options):
-                pending.append(item)
-            elif isinstance(record, FailedRecord):
-                progress.failed += 1
-                progress.failed_before += 1
-                progress.bytes_ended += item.size
-            elif self._ledger.is_there(record):
+            # It may have both: an earlier result, and why there is none of what the source is now.
+            if self._answers(done.get(item.id), item):
                 progress.done += 1
                 progress.done_before += 1
+                progress.bytes_ended += item.size
+            elif self._answers(failed.get(item.id), item):
+                progress.failed += 1
+                progress.failed_before += 1
                 progress.bytes_ended += item.size
             else:
                 pending.append(item)
         self._reporter.begin(progress)
         return sorted(pending, key=lambda item: -item.size)
+
+    def _answers(self, record: DoneRecord | FailedRecord | None, item: ArchiveItem) -> bool:
+        """Whether a record is of what an item is now, and of what is asked for now."""
+        if record is None or record.hint != item.hint or record.request not in self._request.keys(item.options):
+            return False
+        if isinstance(record, FailedRecord):
+            # What was in the way of its output may be overwritten now.
+            return not (self._request.overwrite and record.exit_code == ExitCode.OUTPUT)
+        return self._ledger.is_there(record)
 
     # What comes next
 
@@ -210,6 +233,9 @@ class ArchiveRun:
     def _finish(self, active: _Active) -> None:
         if active.planned is not None:
             self._submit(active, "finish", FinishItem(active.item, active.planned, active.started), side=True)
+
+    def _copy(self, active: _Active) -> None:
+        self._submit(active, "copy", CopySource(active.item), side=True)
 
     def _submit(self, active: _Active, name: str, step: Any, *, side: bool) -> None:  # noqa: ANN401 - any step
         kind = None if active.planned is None else active.planned.kind
@@ -287,33 +313,62 @@ class ArchiveRun:
 
     def _end(self, active: _Active) -> None:
         self._active.discard(active)
+        self._take_back(active)
+        self._progress.bytes_ended += active.item.size - active.bytes_counted
+        self._progress.segments -= len(active.left)
+
+    @staticmethod
+    def _take_back(active: _Active) -> None:
+        """Take back what no worker has begun."""
         for future in tuple(active.futures):
             future.cancel()
-        self._progress.bytes_ended += active.item.size - active.bytes_counted
 
     # What failed
 
     def _failed(self, active: _Active, name: str, error: BaseException) -> None:
-        if self._pool.state().lost or not isinstance(error, Exception):
+        if not isinstance(error, Exception):
             raise error
+        if self._pool.state().lost:
+            # The step may have failed for a reason of its own a moment before; every new one fails for the pool's.
+            raise self._pool.submit(PlanItem(active.item), "side").exception() or error
+        if active.error is not None and name != "copy":
+            return  # it is given up already
         active.attempts[name] += 1
         active.failures += 1
-        reaction = react(error, active.attempts[name], planned=active.planned is not None)
+        reaction = self._react(active, name, error)
         if reaction.again_after is not None:
             log.info("%s: %s is tried again: %s", active.item.name, name, error)
             again = partial(self._plan_again, reaction) if reaction.anew else partial(self._try_again, name)
             due = time.monotonic() + reaction.again_after
             later: tuple[float, int, Callable[[], None]] = (due, next(self._numbers), partial(again, active))
             heapq.heappush(self._later, later)
-        elif isinstance(error, DiskFullError):
-            # It is not this item's fault, and would be said of all others next.
-            self._full = error
+        elif isinstance(error, SinkError) and self._is_for_all(error):
+            self._blocked = error
             self._active.discard(active)
+            self._take_back(active)
         elif self._on_failure == "copy-source" and name != "copy":
             active.error = error
-            self._submit(active, "copy", CopySource(active.item), side=True)
+            self._take_back(active)
+            self._copy(active)
         else:
             self._quarantine(active, active.error or error, None)
+
+    def _react(self, active: _Active, name: str, error: Exception) -> Reaction:
+        planned, attempts = active.planned, active.attempts[name]
+        if name == "copy":
+            planned = None
+        if planned is not None and isinstance(error, WorkerLostError) and attempts < ATTEMPTS:
+            kinds = {worker.kind for worker in self._pool.workers()}
+            if kinds and planned.kind not in kinds:
+                return Reaction(again_after=0.0, anew=True)  # by machines of another kind, from its beginning
+        return react(error, attempts, planned=planned is not None, finishing=name == "finish")
+
+    def _is_for_all(self, error: SinkError) -> bool:
+        """Whether a failure is not its item's fault, and would be said of all others next."""
+        if isinstance(error, DiskFullError):
+            return True
+        target = self._request.target
+        return isinstance(error, OutputError) and target.is_local and not os.access(target.path, os.W_OK | os.X_OK)
 
     def _try_again(self, name: str, active: _Active) -> None:
         if active not in self._active:
@@ -325,13 +380,14 @@ class ArchiveRun:
                 self._restore(active, int(index))
             case ["finish"]:
                 self._finish(active)
+            case ["copy"]:
+                self._copy(active)
 
     def _plan_again(self, reaction: Reaction, active: _Active) -> None:
         """Begin an item again; its other steps end for nothing."""
-        if active not in self._active or active.planned is None:
+        if active not in self._active or active.planned is None or active.error is not None:
             return
-        for future in tuple(active.futures):
-            future.cancel()
+        self._take_back(active)
         self._active.discard(active)
         self._progress.segments -= active.planned.segments
         self._progress.segments_done -= active.planned.segments - len(active.left)
@@ -381,16 +437,26 @@ class ArchiveRun:
     def _report(self) -> None:
         self._progress.workers = self._pool.state().workers
         self._reporter.update(self._progress)
-        self._state.keep(self._progress.fields())
+        self._keep_state()
+
+    def _keep_state(self, ended: str | None = None) -> None:
+        """Keep where the run stands, if that can be done: whether it goes on is for its steps to say."""
+        try:
+            self._state.keep(self._progress.fields(), ended)
+        except (SinkError, StorageError) as error:
+            log.info("where the run stands could not be kept: %s", error)
+
+    def _say_stopping(self) -> None:
+        busy = sum(future.running() for active in self._active for future in active.futures)
+        if busy:
+            self._reporter.note(f"stopping after the {busy} steps in hand; Ctrl-C again stops at once")
 
     def _ending(self, stop: threading.Event) -> bool:
-        return stop.is_set() or self._full is not None
+        return stop.is_set() or self._blocked is not None
 
     def _abandon_queued(self) -> None:
-        """Take back what no worker has begun."""
         for active in self._active:
-            for future in tuple(active.futures):
-                future.cancel()
+            self._take_back(active)
 
     def _is_idle(self) -> bool:
         return not any(active.futures for active in self._active)
