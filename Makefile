@@ -6,9 +6,10 @@ BIN := .venv/bin
 STAMP := .venv/installed
 QUALITY := benchmarks/quality.py benchmarks/choosing.py benchmarks/fidelity.py
 LIVE := benchmarks/live.py
-SPEED := $(sort $(filter-out benchmarks/_% $(QUALITY) $(LIVE),$(wildcard benchmarks/*.py)))
+ARCHIVE := benchmarks/archive.py
+SPEED := $(sort $(filter-out benchmarks/_% $(QUALITY) $(LIVE) $(ARCHIVE),$(wildcard benchmarks/*.py)))
 
-.PHONY: help demo camera test check bench quality live soak clean
+.PHONY: help demo camera test check bench quality live archive soak clean
 .DEFAULT_GOAL := help
 
 help: ## list these targets
@@ -40,6 +41,10 @@ quality: $(STAMP) ## measure what the shipped weights do, and write the figures 
 
 live: $(STAMP) ## measure live streams through outages and overload, in fifteen minutes of a quiet machine
 	@$(BIN)/python $(LIVE)
+	@$(BIN)/python benchmarks/_tables.py
+
+archive: $(STAMP) ## measure archives while things are killed, in a quarter of an hour of a quiet machine
+	@$(BIN)/python $(ARCHIVE)
 	@$(BIN)/python benchmarks/_tables.py
 
 soak: $(STAMP) ## half an hour of a live stream with a fault every ten seconds

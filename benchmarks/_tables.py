@@ -399,6 +399,36 @@ def live_words() -> str:
     )
 
 
+def archive() -> str:
+    """A table of what archives hold."""
+    found = results("archive")
+    waiting, resume, nodes, faults = (found[name] for name in ("waiting", "resume", "nodes", "faults"))
+    killed = ", ".join(f"{count} {name}s" for name, count in faults["killed"].items() if name != "nothing")
+    body = [
+        [
+            f"{faults['runs']} runs in which {killed} were killed",
+            "0 items lost, 0 doubled, all bit-identical",
+            f"{faults['lost']} / {faults['doubled']}; {faults['identical']} of {faults['runs']}",
+        ],
+        [
+            f"{waiting['workers']} workers of {waiting['segment_seconds']} s a segment, with plan, commit, assembly",
+            "≥ 0.95 of ideal; driver ≤ 3 ms of processor time a segment",
+            f"{waiting['of_ideal']:.3f}; {waiting['driver_cpu_ms_per_segment']:.1f} ms",
+        ],
+        [
+            f"{resume['items']} clips that are all done: run again",
+            "≤ 10 s",
+            f"{resume['seconds']:.1f} s, {resume['bytes_per_item'] / 1000:.1f} kB of memory a clip",
+        ],
+        [
+            "a machine killed / frozen, its work given to others",
+            "≤ 10 s",
+            f"{nodes['killed_seconds']:.1f} s / {nodes['frozen_seconds']:.1f} s",
+        ],
+    ]
+    return f"\n{table(['what', 'goal', 'measured'], body)}\n"
+
+
 def main() -> None:
     benchmarks, readme = ROOT / "benchmarks" / "README.md", ROOT / "README.md"
     fill(benchmarks, "quality", quality())
@@ -417,6 +447,7 @@ def main() -> None:
         ("spinning", spinning()),
         ("live", live()),
         ("live_sizes", live_sizes()),
+        ("archive", archive()),
     ):
         fill(benchmarks, mark, text)
     fill(ROOT / "docs" / "performance.md", "frame_way", frame_way())
