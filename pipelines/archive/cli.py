@@ -11,9 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.archive.reading_cli import index_command, report_command, status_command, verify_command
+from pipelines.archive.submit_cli import submit_command
 from streamrestore.errors import ConfigError
 
 archive_app = typer.Typer(no_args_is_help=True, help="Restore thousands of clips, on one machine or a cluster.")
+archive_app.command("submit", context_settings={"ignore_unknown_options": True})(submit_command)
 archive_app.command("status")(status_command)
 archive_app.command("report")(report_command)
 archive_app.command("verify")(verify_command)

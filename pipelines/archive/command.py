@@ -4,6 +4,7 @@ import getpass
 import shlex
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -20,13 +21,14 @@ from pipelines.archive.run import ArchiveRun, OnFailure
 from pipelines.archive.shards import parse_shard
 from pipelines.archive.state import StateFile
 from pipelines.arguments import parse_encoder_options, parse_patch
-from pipelines.exit_codes import ExitCode
+from pipelines.exit_codes import ExitCode, exit_code
 from pipelines.signals import stop_on_signals
 from streamrestore.devices import CPU_THREADS, DeviceKind, choose_devices, find_devices
 from streamrestore.encoding import EncodingRequest
-from streamrestore.errors import StoppedError
+from streamrestore.errors import StoppedError, StreamRestoreError
 from streamrestore.locations import parse_location
 from workers.archive import StepPool, open_step_pool
+from workers.archive.own_job import own_job
 
 
 class RunParameters(BaseModel):
@@ -70,10 +72,11 @@ def run_archive(wanted: RunParameters) -> ExitCode:
     """
     listing = list_items(wanted.source, wanted.target, parse_shard(wanted.shard))
     request = make_request(wanted, listing.items)
-    state = StateFile(request.target, wanted.model_dump(mode="json"))
+    state = StateFile(request.target, wanted.model_dump(mode="json"), own_job())
     with stop_on_signals() as stop, make_archive_reporter(wanted.progress, quiet=wanted.quiet) as reporter:
         _tell(listing, reporter)
         pool = open_workers(wanted, request)
+        code = ExitCode.FAILED
         try:
             driver = ArchiveRun(
                 pool,
@@ -83,14 +86,20 @@ def run_archive(wanted: RunParameters) -> ExitCode:
                 on_failure=wanted.on_error,
                 command=partial(describe_command, wanted),
             )
-            return driver.run(listing.items, stop.event)
+            code = driver.run(listing.items, stop.event)
         except KeyboardInterrupt:
-            return stop.code
+            code = stop.code
         except StoppedError as error:
             reporter.note(str(error))
-            return stop.code
+            code = stop.code
+        except StreamRestoreError as error:
+            code = exit_code(error)
+            raise
         finally:
+            with suppress(StreamRestoreError):
+                state.conclude(code)
             pool.close()
+    return code
 
 
 def make_request(wanted: RunParameters, items: Sequence[ArchiveItem]) -> ArchiveRequest:

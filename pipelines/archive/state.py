@@ -36,6 +36,10 @@ class RunState(BaseModel):
     updated: AwareDatetime
     ended: str | None = None
     """How it ended, in a word; null while it goes on, or where it was killed."""
+    exit_code: int | None = None
+    """What its command ended with; null as for ``ended``."""
+    job: str | None = None
+    """Its id among Ray's jobs, where it was submitted as one."""
 
     @property
     def is_running(self) -> bool:
@@ -46,18 +50,22 @@ class RunState(BaseModel):
 class StateFile:
     """Where one run says how far it is; of several shards, each has its own."""
 
-    def __init__(self, target: Location, parameters: Mapping[str, JsonValue]) -> None:
+    def __init__(self, target: Location, parameters: Mapping[str, JsonValue], job: str | None = None) -> None:
         """Name the file; nothing is written yet.
 
         Args:
             target: The folder of the results.
             parameters: Of `pipelines.archive.cli.run_command`.
+            job: The run's id among Ray's jobs, if it is one.
         """
         shard = parameters.get("shard")
         name = "all.json" if shard is None else f"{str(shard).replace('/', '-of-')}.json"
         self._place = target.child(f"{STATE_FOLDER}/runs/{name}")
         self._storage = storage_of(target)
         self._parameters = dict(parameters)
+        self._job = job
+        self._progress: Mapping[str, JsonValue] = {}
+        self._ended: str | None = None
         self._kept = 0.0
 
     def keep(self, progress: Mapping[str, JsonValue], ended: str | None = None) -> None:
@@ -72,14 +80,31 @@ class StateFile:
         if ended is None and now - self._kept < KEEP_SECONDS:
             return
         self._kept = now
+        self._progress, self._ended = progress, ended
+        self._write()
+
+    def conclude(self, exit_code: int) -> None:
+        """Keep what the run's command ends with; after the last `keep`.
+
+        Raises:
+            OutputError: It cannot be written.
+            DiskFullError: There is no space left.
+            StorageError: The storage is out of reach.
+        """
+        self._ended = self._ended or "failed"
+        self._write(exit_code)
+
+    def _write(self, exit_code: int | None = None) -> None:
         state = RunState(
             version=__version__,
             host=platform.node(),
             pid=os.getpid(),
             parameters=self._parameters,
-            progress=dict(progress),
+            progress=dict(self._progress),
             updated=datetime.now(UTC),
-            ended=ended,
+            ended=self._ended,
+            exit_code=exit_code,
+            job=self._job,
         )
         self._storage.write(self._place, state.model_dump_json(indent=1).encode())
 
