@@ -46,6 +46,9 @@ PLANS_AHEAD = 2
 STOP_SECONDS = 60.0
 """How long a stop request waits for the segments in hand."""
 
+ROOM_SECONDS = 30.0
+"""After how long without a worker the user is told that no machine has room for one."""
+
 _TICK_SECONDS = 0.5
 """How often the driver looks at what time alone changes."""
 
@@ -112,6 +115,8 @@ class ArchiveRun:
         """Segments that were submitted and have not ended."""
         self._planning = 0
         self._progress = ArchiveProgress()
+        self._busy_at = time.monotonic()
+        """When there was a worker last, or this was told."""
         self._blocked: SinkError | None = None
         """Why no other item would do any better: it is said once, and of none of them."""
 
@@ -435,7 +440,16 @@ class ArchiveRun:
             heapq.heappop(self._later)[2]()
 
     def _report(self) -> None:
-        self._progress.workers = self._pool.state().workers
+        state, now = self._pool.state(), time.monotonic()
+        self._progress.workers = state.workers
+        if state.workers:
+            self._busy_at = now
+        elif state.waiting and now - self._busy_at > ROOM_SECONDS:
+            self._busy_at = math.inf
+            self._reporter.note(
+                f"no machine has had room for a worker for {ROOM_SECONDS:g} s; this goes on as soon as one has: "
+                "`ray status` says what they have, and what holds it"
+            )
         self._reporter.update(self._progress)
         self._keep_state()
 

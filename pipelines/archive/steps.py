@@ -26,7 +26,7 @@ from pipelines.file import join_segments
 from pipelines.looking import with_shots
 from pipelines.outputs import Item
 from pipelines.partial import hold_partial
-from pipelines.planning import prepare_file, shrink
+from pipelines.planning import FileJob, prepare_file, shrink
 from pipelines.progress import make_reporter
 from pipelines.restoring import restore_segments
 from pipelines.shipping import pack, unpack
@@ -153,6 +153,9 @@ class RestoreSegment:
             shelf, load = context.shelf(self.item, folder), StageLoad(0.0, 0.0, 0.0)
             record = shelf.find(self.index)
             if record is None:
+                if _find_done(context, self.item, job) is not None:
+                    # This was given to a second worker, and the first one was enough.
+                    return SegmentDone(self.index, 0, 0.0, load)
                 folder.open()
                 with context.pool(job.options.network) as pool:
                     segment = [job.segments[self.index]]
@@ -188,24 +191,32 @@ class FinishItem:
     def _finish(self, context: ArchiveContext) -> DoneRecord | Missing:
         with context.source(self.item):
             job, folder = unpack(self.planned.job, context.network(self.item), self.planned.folder)
-            request, shelf = options_key(job.options), context.shelf(self.item, folder)
+            shelf = context.shelf(self.item, folder)
             with hold_partial(job.output) as partial:
                 folder.open()
                 shelf.take()
                 found = folder.records()
                 missing = tuple(segment.index for segment in job.segments if segment.index not in found)
-                done = context.ledger.find_done(self.item.id) if missing else None
-                if done is not None and done.request == request and context.ledger.is_there(done):
+                done = _find_done(context, self.item, job) if missing else None
+                if done is not None:
                     folder.sweep()
                     return done  # by a run that was faster, and has swept up
                 if missing:
                     return Missing(missing)
                 receipt, _ = join_segments(job, folder, partial, self.started)
                 receipt = context.outbox.publish(self.item, job, self.planned.output, partial, receipt)
-                record = DoneRecord.of(self.item, request, self.planned.output, receipt)
+                record = DoneRecord.of(self.item, options_key(job.options), self.planned.output, receipt)
                 context.ledger.keep_done(record)
                 shelf.clear()
                 return record
+
+
+def _find_done(context: ArchiveContext, item: ArchiveItem, job: FileJob) -> DoneRecord | None:
+    """The record of an item that another one has finished meanwhile."""
+    done = context.ledger.find_done(item.id)
+    if done is None or (done.request, done.hint) != (options_key(job.options), item.hint):
+        return None
+    return done if context.ledger.is_there(done) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,3 +149,5 @@ def check_whole(target: Path, items: Sequence[ArchiveItem]) -> None:
     assert sorted(contents(target)) == sorted(
         [record.output for record in done] + [record.copied for record in failed if record.copied]
     )
+    assert not list((target / STATE_FOLDER / "work").glob("*"))
+    assert not [path for path in target.rglob("*") if path.suffix in (".part", ".partial")]
