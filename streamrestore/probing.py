@@ -68,6 +68,9 @@ _Y4M_HEADER_BYTES = 256
 _NEWER_KINDS = 8
 """Of side data that FFmpeg may know beyond those that PyAV names; 8.1 has four."""
 
+MOST_PIXELS = 8192 * 8192
+"""Of a picture. Twice 8K; one frame of more, in all the forms that it takes on its way, would fill a machine."""
+
 _FASTEST_RATE = 240
 """Frames a second; files that claim more have durations of one tick, not a rate."""
 
@@ -285,7 +288,7 @@ def choose_video(container: InputContainer, path: Path, stream_index: int | None
         stream_index: Of the stream that is meant; None takes the one that players would show.
 
     Raises:
-        UnsupportedError: There is none, or none that can be decoded.
+        UnsupportedError: There is none, or none that can be decoded, or its pictures are too large.
     """
     videos = [stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition]
     if not videos or container.format.name in _TEXT_ART:
@@ -296,9 +299,19 @@ def choose_video(container: InputContainer, path: Path, stream_index: int | None
     # Asking a stream without a codec context for anything crashes the interpreter.
     if stream.codec_context is None:
         raise UnsupportedError(f"{path}: there is no decoder for video stream #{stream.index}")
+    # Before a picture is decoded: that alone may take all memory.
+    _check_size(path, stream.codec_context.width, stream.codec_context.height)
     use_only(container, [stream])
     stream.thread_type = "AUTO"
     return stream
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise UnsupportedError(
+            f"{path} has pictures of {width}x{height} pixels, {width * height / 1e6:.0f} million: up to "
+            f"{MOST_PIXELS / 1e6:.0f} million are restored, such as 8192x8192; make them smaller, or cut them up"
+        )
 
 
 def use_only(container: InputContainer, streams: Collection[Stream]) -> None:
@@ -321,6 +334,7 @@ def describe(opening: Opening, container: InputContainer, stream: VideoStream, f
     """
     if not stream.time_base:
         raise UnsupportedError(f"{opening}: the video stream has no time base")
+    _check_size(opening.path, first.width, first.height)
     tags = ColourTags(first.color_range, first.colorspace, first.color_primaries, first.color_trc)
     side_data = _side_data(first)
     matrix = side_data.get(SideData.DISPLAYMATRIX)

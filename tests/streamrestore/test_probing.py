@@ -9,10 +9,11 @@ import pytest
 
 from streamrestore import probing
 from streamrestore.encoding import EncodingRequest
+from streamrestore.errors import UnsupportedError
 from streamrestore.frame import ChromaLocation
 from streamrestore.hdr import ContentLight
 from streamrestore.messages import MessageKind
-from streamrestore.probing import probe
+from streamrestore.probing import choose_video, open_container, probe
 from streamrestore.source import open_source
 from tests.clips import Clip, make_clip, paint
 from tests.outputs import FFV1, make
@@ -81,3 +82,30 @@ def test_alpha_that_no_decoder_reads_is_said_to_be_lost(tmp_path: Path, monkeypa
         "the alpha channel, which no decoder here reads, cannot be written again and will be lost",
     )
     assert made.compare().mismatches == ()
+
+
+def test_pictures_that_would_fill_a_machine_are_refused_before_one_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    huge = tmp_path / "huge.y4m"
+    huge.write_bytes(b"YUV4MPEG2 W16384 H8192 F25:1 C420jpeg\nFRAME\n" + bytes(1000))
+    monkeypatch.setattr(probing, "_first_picture", None)
+    with pytest.raises(UnsupportedError, match=r"16384x8192 pixels, 134 million: up to 67 million are restored"):
+        probe(huge)
+    clip = make_clip(tmp_path / "clip.mp4", Clip(size=(48, 64)))
+    monkeypatch.setattr(probing, "MOST_PIXELS", 48 * 64 - 1)
+    with pytest.raises(UnsupportedError, match="64x48 pixels"):
+        probe(clip)
+
+
+def test_a_picture_that_is_larger_than_its_container_says_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_clip(tmp_path / "clip.mkv", Clip(size=(48, 64)))
+    info = probe(clip)
+    with open_container(clip) as container:
+        stream = choose_video(container, clip)
+        picture = next(container.decode(stream))
+        monkeypatch.setattr(probing, "MOST_PIXELS", 48 * 64 - 1)
+        with pytest.raises(UnsupportedError, match="64x48"):
+            probing.describe(info.opening, container, stream, picture)
