@@ -41,6 +41,7 @@ from pipelines.archive.progress import make_archive_reporter
 from pipelines.archive.records import DoneRecord
 from pipelines.archive.request import ArchiveRequest
 from pipelines.archive.run import ArchiveRun
+from pipelines.archive.standing import find_standing
 from pipelines.archive.state import StateFile
 from pipelines.archive.steps import PlanItem, Planned, RestoreSegment, SegmentDone
 from pipelines.engine import StageLoad
@@ -178,8 +179,8 @@ def waiting(folder: Path) -> Row:
         while pool.state().workers < WORKERS and time.monotonic() < deadline:
             time.sleep(0.5)
         watch = Watch()
-        driver = ArchiveRun(pool, request, watch, state=StateFile(request.target, {}))
-        code = driver.run(items, threading.Event())
+        driver = ArchiveRun(lambda: pool, request, watch, state=StateFile(request.target, {}))
+        code = driver.run(find_standing(items, request), threading.Event())
     assert code is ExitCode.DONE, code
     # Between the first round and the last, when every device could be busy.
     begin, end = WORKERS * 2, (ROUNDS - 2) * WORKERS

@@ -4,7 +4,7 @@ import getpass
 import shlex
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -16,9 +16,10 @@ from pipelines.archive.items import ArchiveItem
 from pipelines.archive.listing import Listing, list_items
 from pipelines.archive.models import find_network
 from pipelines.archive.progress import ArchiveReporter, make_archive_reporter
-from pipelines.archive.request import ArchiveRequest
+from pipelines.archive.request import STATE_FOLDER, ArchiveRequest
 from pipelines.archive.run import ArchiveRun, OnFailure
 from pipelines.archive.shards import parse_shard
+from pipelines.archive.standing import find_standing
 from pipelines.archive.state import StateFile
 from pipelines.arguments import parse_encoder_options, parse_patch
 from pipelines.exit_codes import ExitCode, exit_code
@@ -27,6 +28,7 @@ from streamrestore.devices import CPU_THREADS, DeviceKind, choose_devices, find_
 from streamrestore.encoding import EncodingRequest
 from streamrestore.errors import StoppedError, StreamRestoreError
 from streamrestore.locations import parse_location
+from streamrestore.storage import check_creating
 from workers.archive import StepPool, open_step_pool
 from workers.archive.own_job import own_job
 
@@ -75,30 +77,37 @@ def run_archive(wanted: RunParameters) -> ExitCode:
     state = StateFile(request.target, wanted.model_dump(mode="json"), own_job())
     with stop_on_signals() as stop, make_archive_reporter(wanted.progress, quiet=wanted.quiet) as reporter:
         _tell(listing, reporter)
-        pool = open_workers(wanted, request)
         code = ExitCode.FAILED
-        try:
-            driver = ArchiveRun(
-                pool,
-                request,
-                reporter,
-                state=state,
-                on_failure=wanted.on_error,
-                command=partial(describe_command, wanted),
-            )
-            code = driver.run(listing.items, stop.event)
-        except KeyboardInterrupt:
-            code = stop.code
-        except StoppedError as error:
-            reporter.note(str(error))
-            code = stop.code
-        except StreamRestoreError as error:
-            code = exit_code(error)
-            raise
-        finally:
-            with suppress(StreamRestoreError):
-                state.conclude(code)
-            pool.close()
+        with ExitStack() as cleanup:
+
+            def start() -> StepPool:
+                pool = open_workers(wanted, request)
+                cleanup.callback(pool.close)
+                return pool
+
+            try:
+                if not request.target.is_local:
+                    check_creating(request.target.child(STATE_FOLDER))
+                driver = ArchiveRun(
+                    start,
+                    request,
+                    reporter,
+                    state=state,
+                    on_failure=wanted.on_error,
+                    command=partial(describe_command, wanted),
+                )
+                code = driver.run(find_standing(listing.items, request), stop.event)
+            except KeyboardInterrupt:
+                code = stop.code
+            except StoppedError as error:
+                reporter.note(str(error))
+                code = stop.code
+            except StreamRestoreError as error:
+                code = exit_code(error)
+                raise
+            finally:
+                with suppress(StreamRestoreError):
+                    state.conclude(code)
     return code
 
 

@@ -1,6 +1,6 @@
 """Where the records of ended items are: small files in the target's state folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TypeVar
 
@@ -84,6 +84,19 @@ class Ledger:
         """
         found = self._storage.find(self._target.child(record.output))
         return found is not None and found.size == record.bytes
+
+    def sizes(self, outputs: Iterable[str]) -> dict[str, int]:
+        """Sizes of outputs in bytes; those that are not there are left out.
+
+        Args:
+            outputs: From the target.
+
+        Raises:
+            StorageError: The storage is out of reach.
+        """
+        places = {self._target.child(output).url: output for output in outputs}
+        found = self._storage.find_all(map(self._target.child, places.values()))
+        return {places[place.url]: each.size for place, each in found if each is not None}
 
     def keep_done(self, record: DoneRecord) -> None:
         """Keep that an item is done; a record of another request or source is replaced.

@@ -13,11 +13,11 @@ import platform
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
@@ -28,6 +28,7 @@ from pipelines.archive.ledger import Ledger
 from pipelines.archive.progress import ArchiveProgress, ArchiveReporter
 from pipelines.archive.records import DoneRecord, FailedRecord
 from pipelines.archive.request import ArchiveRequest
+from pipelines.archive.standing import Standing
 from pipelines.archive.state import StateFile
 from pipelines.archive.steps import CopySource, FinishItem, Missing, PlanItem, Planned, RestoreSegment, SegmentDone
 from pipelines.exit_codes import ExitCode
@@ -80,7 +81,7 @@ class ArchiveRun:
 
     def __init__(
         self,
-        pool: StepPool,
+        start: Callable[[], StepPool],
         request: ArchiveRequest,
         reporter: ArchiveReporter,
         *,
@@ -91,14 +92,14 @@ class ArchiveRun:
         """Prepare a run.
 
         Args:
-            pool: Where steps are run.
+            start: Opens where steps are run; not called where there is nothing to do. Who gives it closes the pool.
             request: What was asked for.
             reporter: Is told all that happens.
             state: Where the run says how far it is.
             on_failure: What becomes of items that cannot be restored.
             command: What restores an item alone, for people.
         """
-        self._pool = pool
+        self._start = start
         self._request = request
         self._reporter = reporter
         self._state = state
@@ -120,11 +121,11 @@ class ArchiveRun:
         self._blocked: SinkError | None = None
         """Why no other item would do any better: it is said once, and of none of them."""
 
-    def run(self, items: Iterable[ArchiveItem], stop: threading.Event) -> ExitCode:
+    def run(self, standing: Standing, stop: threading.Event) -> ExitCode:
         """Take every item to its end: done, or in quarantine with a reason.
 
         Args:
-            items: All of them; those that have ended already are left alone.
+            standing: All of them; those that have ended already are left alone.
             stop: Set from outside to end early: after the segments in hand, if they do not take long.
 
         Returns:
@@ -139,7 +140,7 @@ class ArchiveRun:
         """
         ended = "failed"
         try:
-            self._backlog.extend(self._pending(items))
+            self._begin(standing)
             self._work(stop)
             stopped = bool(self._active or self._backlog)
             ended = "stopped" if stopped else "complete"
@@ -158,7 +159,24 @@ class ArchiveRun:
             self._keep_state(ended)
         return ExitCode.SOME_FAILED if self._progress.failed else ExitCode.DONE
 
+    def _begin(self, standing: Standing) -> None:
+        progress = self._progress
+        progress.items, progress.bytes = standing.items, standing.bytes
+        progress.done = progress.done_before = standing.done
+        progress.failed = progress.failed_before = standing.failed
+        progress.bytes_ended = standing.bytes - sum(item.size for item in standing.pending)
+        # The largest first.
+        self._backlog.extend(sorted(standing.pending, key=lambda item: -item.size))
+        self._reporter.begin(progress)
+        self._reporter.update(progress)
+
+    @cached_property
+    def _pool(self) -> StepPool:
+        return self._start()
+
     def _work(self, stop: threading.Event) -> None:
+        if not self._backlog:
+            return
         deadline = math.inf
         while self._active or (self._backlog and not self._ending(stop)):
             if self._ending(stop):
@@ -179,38 +197,6 @@ class ArchiveRun:
     def progress(self) -> ArchiveProgress:
         """Where the run stands."""
         return self._progress
-
-    def _pending(self, items: Iterable[ArchiveItem]) -> list[ArchiveItem]:
-        """The items that have not ended yet, the largest first."""
-        done = {record.id: record for record in self._ledger.done()}
-        failed = {record.id: record for record in self._ledger.failed()}
-        pending = list[ArchiveItem]()
-        progress = self._progress
-        for item in items:
-            progress.items += 1
-            progress.bytes += item.size
-            # It may have both: an earlier result, and why there is none of what the source is now.
-            if self._answers(done.get(item.id), item):
-                progress.done += 1
-                progress.done_before += 1
-                progress.bytes_ended += item.size
-            elif self._answers(failed.get(item.id), item):
-                progress.failed += 1
-                progress.failed_before += 1
-                progress.bytes_ended += item.size
-            else:
-                pending.append(item)
-        self._reporter.begin(progress)
-        return sorted(pending, key=lambda item: -item.size)
-
-    def _answers(self, record: DoneRecord | FailedRecord | None, item: ArchiveItem) -> bool:
-        """Whether a record is of what an item is now, and of what is asked for now."""
-        if record is None or record.hint != item.hint or record.request not in self._request.keys(item.options):
-            return False
-        if isinstance(record, FailedRecord):
-            # What was in the way of its output may be overwritten now.
-            return not (self._request.overwrite and record.exit_code == ExitCode.OUTPUT)
-        return self._ledger.is_there(record)
 
     # What comes next
 

@@ -15,6 +15,7 @@ from pipelines.archive.progress import ArchiveProgress
 from pipelines.archive.records import DoneRecord, FailedRecord
 from pipelines.archive.request import STATE_FOLDER, ArchiveRequest, NetworkRequest
 from pipelines.archive.run import ArchiveRun, OnFailure
+from pipelines.archive.standing import find_standing
 from pipelines.archive.state import StateFile
 from pipelines.exit_codes import ExitCode
 from pipelines.pools import PoolOptions
@@ -36,6 +37,14 @@ START_SECONDS = 60.0
 def offset_pool(options: PoolOptions, offset: int = 3) -> RestorerPool:
     """In place of the networks that were asked for."""
     return open_pool(partial(OffsetRestorer, offset), workers=0)
+
+
+OFFSET_IN_COMMAND = """
+from pipelines.archive.context import ArchiveContext
+from tests.pipelines.archive.runs import offset_pool
+ArchiveContext.__init__.__defaults__ = (*ArchiveContext.__init__.__defaults__[:-1], offset_pool)
+"""
+"""Code after which the command uses `offset_pool`, too, in its own process."""
 
 
 def request_for(target: Path, *, encoding: EncodingRequest = FAST, overwrite: bool = False) -> ArchiveRequest:
@@ -101,16 +110,14 @@ def run(
     start: Callable[[PoolOptions], RestorerPool] = offset_pool,
 ) -> ExitCode:
     """Run an archive as the command would; in this process where no pool is given."""
-    own = pool is None
-    pool = pool or open_step_pool(partial(ArchiveContext, request, "cpu", start), workers=0)
+    steps = pool or open_step_pool(partial(ArchiveContext, request, "cpu", start), workers=0)
+    state = StateFile(request.target, {})
     try:
-        driver = ArchiveRun(
-            pool, request, said or Said(), state=StateFile(request.target, {}), on_failure=on_failure, command=str
-        )
-        return driver.run(items, stop or threading.Event())
+        driver = ArchiveRun(lambda: steps, request, said or Said(), state=state, on_failure=on_failure, command=str)
+        return driver.run(find_standing(items, request), stop or threading.Event())
     finally:
-        if own:
-            pool.close()
+        if pool is None:
+            steps.close()
 
 
 def make_source(folder: Path, clips: Sequence[str] = ("a.mkv", "deep/b.mp4", "deep/c.mkv")) -> Path:

@@ -78,8 +78,8 @@ class Books:
     def failed(self) -> Iterator[FailedRecord]:
         return iter(tuple(self.quarantine.values()))
 
-    def is_there(self, record: DoneRecord) -> bool:
-        return True
+    def sizes(self, outputs: Iterable[str]) -> dict[str, int]:
+        return {record.output: record.bytes for record in self.records.values()}
 
     def keep_failed(self, record: FailedRecord) -> None:
         self.quarantine[record.id] = record

@@ -15,6 +15,7 @@ from pipelines.archive.items import ArchiveItem
 from pipelines.archive.progress import ArchiveProgress
 from pipelines.archive.records import DoneRecord
 from pipelines.archive.run import ArchiveRun, OnFailure
+from pipelines.archive.standing import find_standing
 from pipelines.exit_codes import ExitCode
 from streamrestore.errors import (
     ConfigError,
@@ -82,6 +83,7 @@ def no_time(books: Books) -> Iterator[None]:
         patch("pipelines.archive.failures.PAUSE_SECONDS", 0.0),
         patch("pipelines.archive.run._TICK_SECONDS", 0.0),
         patch("pipelines.archive.run.Ledger", lambda target: books),
+        patch("pipelines.archive.standing.Ledger", lambda target: books),
     ):
         yield
 
@@ -97,9 +99,10 @@ def run(
 ) -> tuple[ExitCode, ArchiveProgress]:
     said = said or Said()
     with no_time(books):
-        driver = ArchiveRun(pool, books.request, said, state=Silence(), on_failure=on_failure)  # type: ignore[arg-type]
+        driver = ArchiveRun(lambda: pool, books.request, said, state=Silence(), on_failure=on_failure)  # type: ignore[arg-type]
         try:
-            return driver.run(items, stop or threading.Event()), driver.progress
+            standing = find_standing(items, books.request)  # type: ignore[arg-type]
+            return driver.run(standing, stop or threading.Event()), driver.progress
         finally:
             pool.close()
 
