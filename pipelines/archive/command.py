@@ -97,6 +97,11 @@ def run_archive(wanted: RunParameters) -> ExitCode:
                     command=partial(describe_command, wanted),
                 )
                 code = driver.run(find_standing(listing.items, request), stop.event)
+                if failed := driver.progress.failed:
+                    reporter.note(
+                        f"{failed} clips are in quarantine: `streamrestore archive status {wanted.target}` says why, "
+                        f"`streamrestore archive retry {wanted.target} --failed` tries again"
+                    )
             except KeyboardInterrupt:
                 code = stop.code
             except StoppedError as error:
