@@ -21,11 +21,13 @@ class StopRequest:
 
 
 def take_signals_back() -> None:
-    """Install this thread's Python handlers again; to be called in the main thread.
+    """Install Python's handlers again; in other threads than the main one, which have none, nothing is done.
 
     Ray puts a handler of its own below Python's when it starts, which would end the process at
-    SIGTERM with a stack trace.
+    SIGTERM with a stack trace, three seconds later.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.getsignal(number))
 

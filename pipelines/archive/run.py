@@ -32,6 +32,7 @@ from pipelines.archive.standing import Standing
 from pipelines.archive.state import StateFile
 from pipelines.archive.steps import CopySource, FinishItem, Missing, PlanItem, Planned, RestoreSegment, SegmentDone
 from pipelines.exit_codes import ExitCode
+from pipelines.signals import take_signals_back
 from streamrestore.errors import DiskFullError, OutputError, SinkError, StoppedError, StorageError, WorkerLostError
 from workers.archive import StepPool
 
@@ -426,6 +427,8 @@ class ArchiveRun:
             heapq.heappop(self._later)[2]()
 
     def _report(self) -> None:
+        # Ray may have taken them at any time since: it starts in the background.
+        take_signals_back()
         state, now = self._pool.state(), time.monotonic()
         self._progress.workers = state.workers
         if state.workers:

@@ -157,8 +157,7 @@ def _code_of(end: "JobEnd", job: str, target: str) -> int:
         )
     if code not in set(ExitCode):
         raise WorkerLostError(
-            f"the process of {job} was killed: {end.message.partition(chr(10))[0]}; what is finished stays: submit it "
-            "again, and it goes on"
+            f"the process of {job} was killed: {end.message}; what is finished stays: submit it again, and it goes on"
         )
     return code
 

@@ -159,4 +159,6 @@ def end_of(details: JobDetails) -> JobEnd:
     """How a job ended, from what Ray says of it."""
     stopped = details.status == JobStatus.STOPPED
     code = 0 if details.status == JobStatus.SUCCEEDED else details.driver_exit_code
-    return JobEnd(None if stopped else code, stopped, details.message or "")
+    # What may follow is the end of its log, which was shown.
+    message = (details.message or "").partition("\n")[0].partition(", last available logs")[0]
+    return JobEnd(None if stopped else code, stopped, message)

@@ -127,7 +127,7 @@ def test_one_job_of_a_name_runs_at_a_time(jobs: dict[str, bool], expected: tuple
 
 
 def test_the_end_of_a_job_is_the_end_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    target, end = str(tmp_path), JobEnd(None, stopped=False, message="its machine died\nTraceback")
+    target, end = str(tmp_path), JobEnd(None, stopped=False, message="its machine died")
     assert submit_cli._code_of(replace(end, code=6), "job", target) == ExitCode.SOME_FAILED
     assert submit_cli._code_of(replace(end, stopped=True), "job", target) == ExitCode.TERMINATED
     with pytest.raises(WorkerLostError, match="PATH"):
