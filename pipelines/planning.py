@@ -275,7 +275,12 @@ def plan_job_carry(info: SourceInfo, encoding: Encoding, trim: Trim, options: Fi
 
 def request_key(identity: FileIdentity, options: FileOptions) -> str:
     """What was asked for, of which input: a finished output of the same request is done."""
-    return key_of({"input": asdict(identity), **options.facts()})
+    return key_of(request_facts(identity, options))
+
+
+def request_facts(identity: FileIdentity, options: FileOptions) -> dict[str, object]:
+    """What was asked for, of which input."""
+    return {"input": asdict(identity), **options.facts()}
 
 
 def _is_done(output: Path, key: str) -> bool:

@@ -256,6 +256,23 @@ class WorkFolder:
             self._root.rmdir()
 
 
+def sweep_jobs(root: Path, facts: Mapping[str, object]) -> None:
+    """Remove the folders of all jobs that have these facts, whatever else is true of them; and the root with the last.
+
+    Args:
+        root: Shared by all jobs with the same output.
+        facts: Some of those that make a job's name.
+    """
+    wanted = _as_json(facts)
+    for file in root.glob("*/job.json"):
+        with suppress(OSError, ValueError):
+            found = json.loads(file.read_bytes())
+            if all(found.get(name) == value for name, value in wanted.items()):
+                shutil.rmtree(file.parent, ignore_errors=True)
+    with suppress(OSError):
+        root.rmdir()
+
+
 def write_synced(path: Path, *pieces: bytes) -> None:
     """Write a small file, one piece after the other, so that after a crash there is all of it or none.
 

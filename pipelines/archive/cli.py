@@ -122,7 +122,7 @@ def retry_command(
         raise ConfigError(f"{unknown[0]} is not in quarantine: `streamrestore archive status {target}` says what is")
     for name in names or records:
         ledger.release(records[name].id)
-    _run({**states[0].parameters, "shard": None})
+    _run({**states[0].parameters, "target": target, "shard": None})
 
 
 def _run(parameters: dict[str, Any]) -> None:

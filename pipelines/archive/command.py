@@ -1,6 +1,7 @@
 """A run from its options to its exit code."""
 
 import getpass
+import os
 import shlex
 import tempfile
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from pipelines.arguments import parse_encoder_options, parse_patch
 from pipelines.exit_codes import ExitCode, exit_code
 from pipelines.signals import stop_on_signals
 from streamrestore.devices import CPU_THREADS, DeviceKind, choose_devices, find_devices
+from streamrestore.encoders import find_encoder
 from streamrestore.encoding import EncodingRequest
 from streamrestore.errors import StoppedError, StreamRestoreError
 from streamrestore.locations import parse_location
@@ -72,6 +74,7 @@ def run_archive(wanted: RunParameters) -> ExitCode:
         ConfigError: The request itself is impossible.
         StreamRestoreError: The source cannot be read, nothing can be written, or nobody is left to work.
     """
+    wanted = _from_anywhere(wanted)
     listing = list_items(wanted.source, wanted.target, parse_shard(wanted.shard))
     request = make_request(wanted, listing.items)
     state = StateFile(request.target, wanted.model_dump(mode="json"), own_job())
@@ -98,11 +101,13 @@ def run_archive(wanted: RunParameters) -> ExitCode:
                 )
                 code = driver.run(find_standing(listing.items, request), stop.event)
                 if failed := driver.progress.failed:
+                    target = shlex.quote(wanted.target)
                     reporter.note(
-                        f"{failed} clips are in quarantine: `streamrestore archive status {wanted.target}` says why, "
-                        f"`streamrestore archive retry {wanted.target} --failed` tries again"
+                        f"{failed} clips are in quarantine: `streamrestore archive status {target}` says why, "
+                        f"`streamrestore archive retry {target} --failed` tries again"
                     )
             except KeyboardInterrupt:
+                reporter.note("stopped at once; what is finished stays, and the same command goes on")
                 code = stop.code
             except StoppedError as error:
                 reporter.note(str(error))
@@ -116,6 +121,25 @@ def run_archive(wanted: RunParameters) -> ExitCode:
     return code
 
 
+def _from_anywhere(wanted: RunParameters) -> RunParameters:
+    """The same, also for a command that is run in another folder: ``retry`` takes what is kept of them."""
+
+    def settled(text: str) -> str:
+        return os.path.abspath(text) if parse_location(text).is_local else text
+
+    weights = None
+    if wanted.weights is not None:
+        weights = [os.path.abspath(name) if os.path.exists(name) else name for name in wanted.weights]
+    scratch = None if wanted.scratch is None else wanted.scratch.absolute()
+    update = {
+        "source": settled(wanted.source),
+        "target": settled(wanted.target),
+        "weights": weights,
+        "scratch": scratch,
+    }
+    return wanted.model_copy(update=update)
+
+
 def make_request(wanted: RunParameters, items: Sequence[ArchiveItem]) -> ArchiveRequest:
     """What every worker must know.
 
@@ -123,6 +147,8 @@ def make_request(wanted: RunParameters, items: Sequence[ArchiveItem]) -> Archive
         ConfigError: The options contradict each other, or do not fit the machine.
         ModelError: There are no weights for a task, several, or they are damaged.
     """
+    for codec in {wanted.codec, *(item.options.codec for item in items)} - {None}:
+        find_encoder(str(codec))  # or each clip would fail of it
     here = choose_devices(wanted.devices if wanted.address is None else "auto", find_devices()).kind
     kinds: tuple[DeviceKind, ...] = (here,)
     if wanted.address is not None:

@@ -10,13 +10,13 @@ from pipelines.archive.items import ArchiveItem
 from pipelines.archive.ledger import Ledger
 from pipelines.archive.outbox import Outbox
 from pipelines.archive.request import STATE_FOLDER, ArchiveRequest
-from pipelines.archive.shelf import LocalShelf, RemoteShelf, Shelf
-from pipelines.planning import FileOptions, Network
+from pipelines.archive.shelf import LocalShelf, RemoteShelf, Shelf, clear_remote
+from pipelines.planning import FileJob, FileOptions, Network, request_facts
 from pipelines.pools import START_SECONDS, PoolOptions, start_pool
 from streamrestore.devices import DeviceChoice, choose_devices, find_devices
 from streamrestore.identity import describe_environment, key_of
 from streamrestore.source_cache import SourceCache
-from streamrestore.work_folder import WorkFolder
+from streamrestore.work_folder import WorkFolder, sweep_jobs
 from workers import RestorerPool
 
 CHAINS_KEPT = 2
@@ -108,6 +108,17 @@ class ArchiveContext:
         """
         with self._cache.fetch(item.source, item.hint, item.size) as path:
             yield path
+
+    def forget(self, item: ArchiveItem, job: FileJob) -> None:
+        """Remove what a run that was killed has left of the work on an item that is done.
+
+        Args:
+            item: It.
+            job: Of it, done; its segments are not known.
+        """
+        sweep_jobs(job.work_root(), request_facts(job.identity, job.options))
+        if not self.request.target.is_local:
+            clear_remote(self.request.target.child(f"{STATE_FOLDER}/work/{item.id}"))
 
     def shelf(self, item: ArchiveItem, folder: WorkFolder) -> Shelf:
         """Where the finished segments of an item are for all machines."""

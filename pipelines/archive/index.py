@@ -52,11 +52,11 @@ class Index:
 
     def done(self) -> list[DoneRecord]:
         """Items that are done, by the names of their sources; damaged records are left out."""
-        return list(_valid(DoneRecord, self._select("done")))
+        return sorted(_valid(DoneRecord, self._select("done")), key=lambda record: record.source)
 
     def failed(self) -> list[FailedRecord]:
         """Items in quarantine, by the names of their sources."""
-        return list(_valid(FailedRecord, self._select("failed")))
+        return sorted(_valid(FailedRecord, self._select("failed")), key=lambda record: record.source)
 
     def _refresh(self, database: sqlite3.Connection) -> int:
         if database.execute("PRAGMA user_version").fetchone() != (_VERSION,):
@@ -75,7 +75,7 @@ class Index:
 
     def _select(self, state: str) -> list[bytes]:
         with closing(sqlite3.connect(self.path)) as database:
-            rows = database.execute("SELECT content FROM records WHERE state = ? ORDER BY name", (state,))
+            rows = database.execute("SELECT content FROM records WHERE state = ?", (state,))
             return [content for (content,) in rows]
 
 

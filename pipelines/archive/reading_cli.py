@@ -129,10 +129,14 @@ def index_command(target: Target) -> None:
 def _index(target: str) -> "Index":
     from pipelines.archive.index import Index
     from pipelines.archive.ledger import Ledger
+    from pipelines.archive.state import read_states
     from streamrestore.locations import parse_location
 
-    index = Index(Ledger(parse_location(target)))
+    place = parse_location(target)
+    index = Index(Ledger(place))
     index.refresh()
+    if not index.done() and not index.failed():
+        read_states(place)  # which refuses a folder that is no target
     return index
 
 

@@ -170,6 +170,9 @@ class ArchiveRun:
         self._backlog.extend(sorted(standing.pending, key=lambda item: -item.size))
         self._reporter.begin(progress)
         self._reporter.update(progress)
+        if self._backlog:
+            # A target that cannot be written is better known before anything is started.
+            self._state.keep(progress.fields())
 
     @cached_property
     def _pool(self) -> StepPool:
@@ -182,7 +185,7 @@ class ArchiveRun:
         while self._active or (self._backlog and not self._ending(stop)):
             if self._ending(stop):
                 self._abandon_queued()
-                if deadline == math.inf:
+                if deadline == math.inf and stop.is_set():
                     self._say_stopping()
                 deadline = min(deadline, time.monotonic() + STOP_SECONDS)
                 if self._is_idle() or time.monotonic() > deadline:

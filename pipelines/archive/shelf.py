@@ -153,6 +153,19 @@ class RemoteShelf:
         return []
 
 
+def clear_remote(place: Location) -> None:
+    """Remove all segments of an item from remote storage, whatever their job is.
+
+    Raises:
+        StorageError: The storage is out of reach.
+    """
+    storage = storage_of(place)
+    with suppress(SourceError):
+        for found in storage.walk(place, lambda name: True):
+            if isinstance(found, Found):
+                storage.delete(place.child(found.name))
+
+
 def _parse(content: bytes | None) -> SegmentRecord | None:
     with suppress(ValidationError):
         return None if content is None else SegmentRecord.model_validate_json(content)

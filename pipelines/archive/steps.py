@@ -111,6 +111,7 @@ class PlanItem:
             if receipt is not None:
                 record = DoneRecord.of(self.item, options_key(options), output, receipt)
                 context.ledger.keep_done(record)
+                context.forget(self.item, job)
                 return record
             for _ in range(self.halvings):
                 smaller = shrink(job)
