@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import av
 import numpy as np
@@ -243,11 +243,12 @@ def picture_decoder(stream: VideoStream) -> VideoCodecContext:
 
 
 @contextmanager
-def open_container(source: Path | Opening) -> Iterator[InputContainer]:
+def open_container(source: Path | Opening, content: BinaryIO | None = None) -> Iterator[InputContainer]:
     """Open an input for demuxing, by the `file` protocol or from its pipe, and by nothing else.
 
     Args:
         source: A file, or how another input is opened.
+        content: Read in place of the file, which is elsewhere.
 
     Raises:
         SourceError: FFmpeg cannot read it.
@@ -257,7 +258,7 @@ def open_container(source: Path | Opening) -> Iterator[InputContainer]:
         opening.pipe.rewind()
     try:
         container = av.open(
-            opening.url if opening.pipe is None else opening.pipe,
+            opening.pipe or content or opening.url,
             "r",
             format=opening.format,
             container_options=_PROTOCOLS | dict(opening.options),
@@ -344,8 +345,8 @@ def describe(opening: Opening, container: InputContainer, stream: VideoStream, f
     ambient = side_data.get(SideData.AMBIENT_VIEWING_ENVIRONMENT)
     video = video_format(first.width, first.height, first.format.name, tags, stream.codec_context.codec.canonical_name)
     chroma_location = _chroma_location(opening, container, stream) if video.pixels.chroma_shift == (1, 1) else None
-    rate = _average_rate(stream)
-    duration = _duration_seconds(container, stream)
+    rate = average_rate(stream)
+    duration = stream_seconds(container, stream)
     return SourceInfo(
         path=opening.path,
         container=container.format.name,
@@ -411,7 +412,8 @@ def _quarter_turns(display_matrix: tuple[int, ...] | None) -> int:
     return 2 if right < 0 and display_matrix[4] < 0 else 0
 
 
-def _average_rate(stream: VideoStream) -> Fraction | None:
+def average_rate(stream: VideoStream) -> Fraction | None:
+    """Frames a second, as its header says, if it says something sensible; a hint."""
     for rate in (stream.average_rate, stream.guessed_rate):
         if rate and rate <= _FASTEST_RATE:
             return rate
@@ -428,7 +430,8 @@ def _container_start(container: InputContainer) -> Fraction:
     return min(starts, default=Fraction(0))
 
 
-def _duration_seconds(container: InputContainer, stream: VideoStream) -> float | None:
+def stream_seconds(container: InputContainer, stream: VideoStream) -> float | None:
+    """How long a video is, as its container says, if it does."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration else None

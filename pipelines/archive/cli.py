@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipelines.archive.plan_cli import plan_command, with_options_of
 from pipelines.archive.reading_cli import index_command, report_command, status_command, verify_command
 from pipelines.archive.submit_cli import submit_command
 from streamrestore.errors import ConfigError
@@ -99,6 +100,9 @@ def run_command(
 ) -> None:
     """Restore every clip of SRC into a tree like it at DST; run it again to go on, what is done is not done again."""
     _run(context.params)
+
+
+archive_app.command("plan")(with_options_of(run_command, plan_command))
 
 
 @archive_app.command("retry")

@@ -47,3 +47,26 @@ def open_step_pool(
     else:
         cluster = Cluster(address=address, gpus=devices)
     return RayStepPool(build, cluster=cluster, workers=workers, devices=devices, threads=threads)
+
+
+def count_workers(address: str, devices: Literal["auto", "cpu"], threads: int) -> int:
+    """How many workers a pool would start on a Ray cluster as it is now, if nobody says how many; starts none.
+
+    Args:
+        address: Of the cluster, see `workers.cluster.Cluster`.
+        devices: As of `open_step_pool`.
+        threads: As of `open_step_pool`.
+
+    Raises:
+        ConfigError: The address cannot be used.
+        WorkerStartError: The cluster cannot be joined.
+    """
+    from workers.archive.placement import place_workers
+    from workers.cluster import Cluster
+
+    cluster = Cluster(address=address)
+    try:
+        capacity = cluster.started.result()
+        return place_workers(capacity, workers=None, devices=devices, threads=threads, joined=True).workers
+    finally:
+        cluster.close()
