@@ -1,5 +1,6 @@
 """What there is to do in an archive, by the headers of all its clips; what is kept does not grow with their number."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,9 @@ EXAMPLES = 3
 FRAMES_ENOUGH = 90
 """Of an example: longer ones are no better."""
 
+_MUCH = 0.1
+"""Of all work: sizes with less of it are not typical."""
+
 _REMOTE_THREADS = 16
 """That wait for storage."""
 
@@ -33,6 +37,11 @@ class Kind(NamedTuple):
     codec: str
     height: int
     width: int
+
+    @property
+    def pixels(self) -> int:
+        """Of a frame."""
+        return self.height * self.width
 
 
 class MakeUp(NamedTuple):
@@ -91,14 +100,20 @@ class HeaderSurvey:
         self._examples.setdefault(kind, _Examples()).add(work.frames, item)
 
     def typical(self) -> tuple[ArchiveItem, ...]:
-        """A few clips of the median size, by work: half of it is in clips as large or larger."""
-        kinds = sorted(self.kinds, key=lambda kind: kind.height * kind.width)
-        half = sum(work.flops for work in self.kinds.values()) / 2
-        for kind in kinds:
+        """A few clips of the median size, by work: half of it is in clips as large or larger.
+
+        Where there are too few of it the next sizes follow, if much of the work is in them.
+        """
+        whole = sum(work.flops for work in self.kinds.values())
+        half, median = whole / 2, 0
+        for kind in sorted(self.kinds, key=lambda kind: kind.pixels):
             half -= self.kinds[kind].flops
+            median = kind.pixels
             if half <= 0:
-                return self.examples(kind)
-        return ()
+                break
+        much = [kind for kind, work in self.kinds.items() if work.flops >= _MUCH * whole or kind.pixels == median]
+        much.sort(key=lambda kind: (abs(math.log(kind.pixels / median)), -self.kinds[kind].flops))
+        return tuple(item for kind in much for item in self.examples(kind))[:EXAMPLES]
 
     def examples(self, kind: Kind) -> tuple[ArchiveItem, ...]:
         """A few clips of a kind: the first that are long enough."""

@@ -179,6 +179,8 @@ def _try(
         )
         try:
             return [(pool.submit(step, "restore").result(_CLUSTER_SECONDS), workers)]
+        except TimeoutError:
+            return [(Untried((f"no worker tried any clip within {_CLUSTER_SECONDS:g} s: `ray status` says why",)), 0)]
         finally:
             pool.close()
     if choice.kind != "cuda":

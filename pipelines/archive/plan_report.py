@@ -85,7 +85,12 @@ def _device_fields(plan: ArchivePlan, each: DeviceForecast, workers: int | None)
         "bottleneck": predicted.bottleneck,
         "stage_hours": {stage: seconds * plan.endless_factor / 3600 for stage, seconds in predicted.stages.items()},
         "output_bytes": round(predicted.output_bytes * plan.endless_factor),
-        "tried": {"clips": list(trial.clips), "frames": trial.measured.frames, "parts_of_frames": trial.cropped},
+        "tried": {
+            "clips": list(trial.clips),
+            "frames": trial.measured.frames,
+            "parts_of_frames": trial.cropped,
+            "busy": trial.busy,
+        },
     }
 
 
@@ -195,6 +200,8 @@ def _trust(plan: ArchivePlan) -> Iterator[str]:
         )
         if trial.cropped:
             yield "these frames were encoded as they came, as to restore them whole takes this device too long"
+        if trial.busy:
+            yield "others kept this machine busy meanwhile: it may be several times as fast when it is left alone"
         if trial.kind == "cpu":
             yield f"a worker on a CPU has {CPU_THREADS} cores; several are as fast as said where each has its own"
     for reason in plan.untried:

@@ -5,6 +5,7 @@ would take the device too long the network is given a part of each, and what is 
 """
 
 import logging
+import os
 import tempfile
 import time
 from collections import deque
@@ -24,6 +25,7 @@ from pipelines.archive.items import ArchiveItem
 from pipelines.hardware import with_nvenc
 from pipelines.planning import FileOptions, plan_job_patches
 from streamrestore.assessor import ShotAssessor
+from streamrestore.cpu import cpu_cores
 from streamrestore.devices import DeviceKind
 from streamrestore.encoder import check_encoder
 from streamrestore.encoding import Encoding, plan_encoding
@@ -42,17 +44,20 @@ from streamrestore.tasks import Task
 from streamrestore.work_folder import WorkFolder
 from workers import RestorerPool, frames_in_chunk
 
-FRAMES = 32
-"""In all, at most."""
+FRAMES = 36
+"""In all, at most; a chunk of them is restored before any is measured."""
 
-SECONDS = 15.0
-"""That the network may take in all, about."""
+SECONDS = 9.0
+"""That the network may take in all, about, and as long again for what is not measured."""
 
 LEAST_FRAMES = 4
 """Of each clip: where it takes too long to restore so many, they are restored in part."""
 
 SKIPPED_SECONDS = 3.0
 """At the beginning of a clip, where it may be black."""
+
+_BUSY = 1.5
+"""Processes that wait for each core, on average of the last minute, on a busy machine."""
 
 _FRAMES_BYTES = 1 << 28
 """What the frames of a clip may hold."""
@@ -78,6 +83,8 @@ class Trial:
     measured: Measured
     cropped: bool
     """Whether the network was given parts of frames."""
+    busy: bool
+    """Whether other processes took the cores of a CPU meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +134,7 @@ class TryClips:
             clips=tuple(found),
             measured=total_measured(found.values()),
             cropped=cropped,
+            busy=network.device.kind == "cpu" and os.getloadavg()[0] > _BUSY * cpu_cores(),
         )
 
 
@@ -186,7 +194,8 @@ def _try(clip: PreparedClip, pool: RestorerPool, folder: Path, most: int, second
     part = affordable_part(clip, pool, frames, seconds)
     shown = video if part is None else part
     plan = clip.patches(shown)
-    restored, restore_seconds = _restore(pool, _chunks(frames, tasks, video, shown, plan), seconds, network.device.kind)
+    chunks = _chunks(frames, tasks, video, shown, plan)
+    restored, count, restore_seconds = _restore(pool, chunks, seconds, network.device.kind)
     given = restored if part is None else [frame.planes for frame in frames]
     sizes, encode_seconds = _encode(clip, folder, frames, given)
     pixels = float(video.height * video.width)
@@ -195,12 +204,7 @@ def _try(clip: PreparedClip, pool: RestorerPool, folder: Path, most: int, second
         pixels=pixels * len(given),
         decode_seconds=(decode_seconds + look_seconds) * len(given) / len(frames),
         encode_seconds=encode_seconds,
-        flops=len(restored)
-        * plan.patches
-        * plan.patch[0]
-        * plan.patch[1]
-        * shown.pictures_per_frame
-        * network.flops_per_pixel,
+        flops=count * plan.patches * plan.patch[0] * plan.patch[1] * shown.pictures_per_frame * network.flops_per_pixel,
         restore_seconds=restore_seconds,
         key_pixels=pixels,
         key_bytes=sizes[0],
@@ -311,10 +315,18 @@ def _chunks(
 
 def _restore(
     pool: RestorerPool, chunks: Iterator[Chunk], seconds: float, kind: DeviceKind
-) -> tuple[list[Planes], float]:
-    """As many frames as there is time for, one chunk at least, and the seconds that they took."""
+) -> tuple[list[Planes], int, float]:
+    """As many frames as there is time for.
+
+    Returns:
+        What became of them, how many were measured, and the seconds that these took. The first ones are not measured,
+        if others follow: devices, and what computes on a CPU, prepare for sizes that they have not seen.
+    """
     restored, waiting = list[Planes](), deque[tuple[Chunk, "Future[Restored] | None"]]()
     began = time.monotonic()
+    first = next(chunks)
+    restored += _apart(first, None if first.tasks == () else pool.submit(first))
+    unmeasured, first_seconds, began = len(restored), time.monotonic() - began, time.monotonic()
     for chunk in chunks:
         waiting.append((chunk, None if chunk.tasks == () else pool.submit(chunk)))
         if len(waiting) > _AHEAD[kind]:
@@ -323,7 +335,9 @@ def _restore(
             break
     for each in waiting:
         restored += _apart(*each)
-    return restored, time.monotonic() - began
+    if len(restored) == unmeasured:
+        return restored, unmeasured, first_seconds
+    return restored, len(restored) - unmeasured, time.monotonic() - began
 
 
 def _apart(chunk: Chunk, future: "Future[Restored] | None") -> list[Planes]:

@@ -78,7 +78,7 @@ def test_it_says_what_there_is_to_do_and_writes_nothing(footage: Path, tmp_path:
     assert "no video" in unreadable.reason
     [device] = plan.devices
     assert set(device.trial.clips) == {"a.mkv", "deep/b ü.mp4"}, "the size that most work is in"
-    assert 8 <= device.trial.measured.frames <= 32
+    assert 8 <= device.trial.measured.frames <= 36
     assert not device.trial.cropped
     assert device.forecast.device_seconds > 0
 
@@ -217,6 +217,16 @@ def test_containers_that_cannot_hold_something_are_named(tmp_path: Path) -> None
     [detail] = plan.details
     assert detail.refused
     assert "cannot hold" in detail.notes[0]
+
+
+def test_on_a_cluster_its_own_machines_try_and_are_counted(ray_cluster: None, footage: Path, tmp_path: Path) -> None:
+    """A connection that is there is shared: the address is not used."""
+    plan = plan_archive(wanted(footage, tmp_path / "out", address="127.0.0.1:6379", workers=None))
+    [device] = plan.devices
+    assert device.trial.measured.frames >= 8
+    assert device.workers == 1, "of two cores"
+    assert plan.where == "127.0.0.1:6379"
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture(scope="module")
