@@ -53,7 +53,11 @@ def status_command(target: Target, as_json: AsJson = False) -> None:
             "failed": [record.model_dump(mode="json", exclude={"traceback"}) for record in failed],
             "frames": frames,
             "runs": [
-                {**state.progress, "running": state.is_running, "ended": state.ended, "host": state.host}
+                {
+                    **state.progress,
+                    "running": state.is_running,
+                    **state.model_dump(include={"ended", "exit_code", "job", "host"}),
+                }
                 for state in states
             ],
         }
