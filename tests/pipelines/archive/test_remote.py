@@ -15,6 +15,7 @@ from pipelines.archive.ledger import Ledger
 from pipelines.archive.listing import list_items
 from pipelines.archive.progress import ArchiveProgress
 from pipelines.archive.request import ArchiveRequest
+from pipelines.archive.shelf import RemoteShelf
 from pipelines.exit_codes import ExitCode
 from streamrestore.errors import StoppedError
 from streamrestore.locations import parse_location
@@ -92,6 +93,24 @@ def test_from_one_bucket_to_another_the_bytes_are_those_of_folders(
     assert run(items(f"{bucket}/in", target), request, said=said) is ExitCode.DONE
     assert said.progress.done_before == len(CLIPS)
     assert server.requests["PUT"] - before <= 3, "only the run's own state"
+
+
+def test_what_a_run_leaves_that_is_killed_before_it_keeps_a_record_is_removed_by_the_next(
+    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_source(tmp_path / "in", CLIPS[:1])
+    upload(tmp_path / "in", f"{bucket}/in")
+    target = f"{bucket}/out"
+    request = remote(tmp_path / "scratch", target)
+    monkeypatch.setattr(RemoteShelf, "clear", lambda self: None)
+    run(items(f"{bucket}/in", target), request)
+    monkeypatch.undo()
+    assert left_over(target)
+    fsspec.filesystem("s3").rm(f"{target}/.streamrestore/done", recursive=True)
+    said = Said()
+    assert run(items(f"{bucket}/in", target), request, said=said) is ExitCode.DONE
+    assert said.progress.frames == 0
+    assert not left_over(target)
 
 
 def test_a_store_that_stutters_all_the_time_loses_nothing(
