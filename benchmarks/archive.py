@@ -63,7 +63,7 @@ Row = dict[str, Any]
 WORKERS = 32
 SEGMENT_SECONDS = 0.5
 SEGMENTS_PER_ITEM = 16
-ROUNDS = 20
+ROUNDS = 40
 """Segments of each worker."""
 MANY = 10_000
 FAULT_RUNS = 20
@@ -134,7 +134,7 @@ class Watch:
         return getattr(self._quiet, name)
 
     def update(self, progress: Any) -> None:  # noqa: ANN401
-        if not self.seen or self.seen[-1][1] < progress.segments_done:
+        if progress.segments_done > (self.seen[-1][1] if self.seen else 0):
             self.seen.append((time.monotonic(), progress.segments_done, time.process_time()))
 
 
@@ -182,11 +182,9 @@ def waiting(folder: Path) -> Row:
         driver = ArchiveRun(lambda: pool, request, watch, state=StateFile(request.target, {}))
         code = driver.run(find_standing(items, request), threading.Event())
     assert code is ExitCode.DONE, code
-    # Between the first round and the last, when every device could be busy.
-    begin, end = WORKERS * 2, (ROUNDS - 2) * WORKERS
-    within = [seen for seen in watch.seen if begin <= seen[1] <= end]
-    (since, from_count, cpu_before), (until, to_count, cpu_after) = within[0], within[-1]
-    rate, ideal = (to_count - from_count) / (until - since), WORKERS / SEGMENT_SECONDS
+    # All of it, from when the first device began: also the end, when there is not enough for all of them.
+    (since, from_count, cpu_before), (until, to_count, cpu_after) = watch.seen[0], watch.seen[-1]
+    rate, ideal = to_count / (until - since + SEGMENT_SECONDS), WORKERS / SEGMENT_SECONDS
     cpu_ms = (cpu_after - cpu_before) * 1000 / (to_count - from_count)
     print(f"{WORKERS} sleeping devices: {rate:.1f} of {ideal:.1f} segments a second; driver {cpu_ms:.2f} ms a segment")
     return {
