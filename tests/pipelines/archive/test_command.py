@@ -321,6 +321,7 @@ def test_a_target_that_cannot_be_made_is_said_at_once(tmp_path: Path, driver: Dr
 
 
 def test_a_full_disk_ends_the_run_and_it_goes_on_when_there_is_room(mounted: SmallDisk, bench: Bench) -> None:
+    check_end(mounted.driver.run("--version"), 0)  # when that is answered it is mounted
     mounted.resize(60 << 10)
     ended = mounted.driver.run(*bench.arguments(mounted.place / "out"), before=QUICKLY)
     check_end(ended, 7, "no space left")
