@@ -66,6 +66,14 @@ class Machine:
         if self._process is not None:
             self._process.wait()
 
+    def works(self) -> bool:
+        """Whether it has a worker of ours."""
+        for pid in self._pids():
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::SegmentWorker"):
+                    return True
+        return False
+
     def _pids(self) -> list[int]:
         mark, found = f"{_MARK}={self.mark}".encode(), list[int]()
         for process in Path("/proc").glob("[0-9]*"):

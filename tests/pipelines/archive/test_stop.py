@@ -43,6 +43,8 @@ def test_a_run_on_ray_ends_in_order_at_sigterm(tmp_path: Path) -> None:
         said = process.communicate(timeout=PATIENCE_SECONDS)[0]
     finally:
         process.kill()
+        with process:  # also where its output was not read
+            pass
     assert process.returncode == ExitCode.TERMINATED, said
     assert "the same command goes on" in said
     assert "SIGTERM received" not in said, "Ray's own handler, which lets nothing end in order"
