@@ -126,6 +126,11 @@ def retry_command(
         raise ConfigError(f"{unknown[0]} is not in quarantine: `streamrestore archive status {target}` says what is")
     for name in names or records:
         ledger.release(records[name].id)
+    if not states[0].parameters["source"]:
+        raise ConfigError(
+            f"the clips are out of quarantine, but the source of {target} was named with a password, which is not "
+            "kept: give the same `archive run` command again"
+        )
     _run({**states[0].parameters, "target": target, "shard": None})
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from pipelines.archive.context import ArchiveContext
 from pipelines.archive.items import ArchiveItem
@@ -77,7 +77,7 @@ def run_archive(wanted: RunParameters) -> ExitCode:
     wanted = _from_anywhere(wanted)
     listing = list_items(wanted.source, wanted.target, parse_shard(wanted.shard))
     request = make_request(wanted, listing.items)
-    state = StateFile(request.target, wanted.model_dump(mode="json"), own_job())
+    state = StateFile(request.target, kept_parameters(wanted), own_job())
     with stop_on_signals() as stop, make_archive_reporter(wanted.progress, quiet=wanted.quiet) as reporter:
         _tell(listing, reporter)
         code = ExitCode.FAILED
@@ -138,6 +138,15 @@ def _from_anywhere(wanted: RunParameters) -> RunParameters:
         "scratch": scratch,
     }
     return wanted.model_copy(update=update)
+
+
+def kept_parameters(wanted: RunParameters) -> dict[str, JsonValue]:
+    """What is kept of the options in the target, which others may read.
+
+    A source that is named with a password is left empty: whoever tries again must name it again.
+    """
+    hidden = bool(parse_location(wanted.source).secrets)
+    return {**wanted.model_dump(mode="json"), **({"source": ""} if hidden else {})}
 
 
 def make_request(wanted: RunParameters, items: Sequence[ArchiveItem]) -> ArchiveRequest:
