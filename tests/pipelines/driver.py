@@ -56,7 +56,7 @@ def signalled(number: signal.Signals, module: str, name: str, calls: int) -> str
 
 def in_segment(index: int, number: signal.Signals) -> str:
     """As `signalled`, when a run has written so many segments and is about to record the next."""
-    return signalled(number, "streamrestore.work_folder", "write_once", index + 1)
+    return signalled(number, "streamrestore.work_folder", "write_once", index + 2)  # the first is the job's own
 
 
 @dataclass(frozen=True)

@@ -236,7 +236,7 @@ MOMENTS = {
     "looks at the input": ("pipelines.planning", "scan_times", 1),
     "starts its worker": ("pipelines.restore", "_await_workers", 1),
     "decodes": ("streamrestore.source", "copy_planes", 5),
-    "finishes a segment": ("streamrestore.work_folder", "write_once", 3),
+    "finishes a segment": ("streamrestore.work_folder", "write_once", 4),
     "joins segments": ("streamrestore.assembly", "segment_packets", 3),
     "reads the result back": ("streamrestore.verification", "planes_md5", 9),
 }
