@@ -87,7 +87,7 @@ def clip_work(
         bytes=bytes,
         companion_bytes=companion_bytes,
         pixels=frames * pixels,
-        key_pixels=segments * pixels,
+        key_pixels=min(segments, frames) * pixels,
         flops=frames * flops_per_frame,
     )
 
