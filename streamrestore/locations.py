@@ -1,13 +1,13 @@
 """Where files are: on this computer, or in storage that a URL names; shown without secrets."""
 
+import os
 import posixpath
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from streamrestore.errors import ConfigError
-from streamrestore.live.addresses import HIDDEN, parse_address
+from streamrestore.live.addresses import HIDDEN, SCHEME, Address, parse_address
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs")
 """Schemes of storage that is read and written: it creates what is not there yet as one step, or refuses."""
@@ -15,33 +15,15 @@ OBJECT_STORES = ("s3", "s3a", "gs", "gcs")
 READ_ONLY = ("http", "https", "abfs", "az")
 """Schemes of what is read only."""
 
-_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
-
 
 @dataclass(frozen=True, slots=True)
-class Location:
-    """A file or a folder somewhere. ``str`` and ``repr`` show no secret."""
-
-    url: str = field(repr=False)
-    """Complete, with its secrets; an absolute path where it is on this computer."""
-    shown: str
-    """For records and messages."""
-    secrets: tuple[str, ...] = field(default=(), repr=False)
-    """What must not be shown, in each form it may be met in; for `redact`."""
-
-    def __str__(self) -> str:
-        return self.shown
-
-    @property
-    def scheme(self) -> str:
-        """``s3``, ``https`` and so on; ``file`` on this computer."""
-        match = _SCHEME.match(self.url)
-        return "file" if match is None else match["scheme"]
+class Location(Address):
+    """A file or a folder somewhere; its ``url`` is an absolute path where it is on this computer."""
 
     @property
     def is_local(self) -> bool:
         """Whether it is among this computer's files."""
-        return self.scheme == "file"
+        return not self.is_network
 
     @property
     def path(self) -> Path:
@@ -55,7 +37,7 @@ class Location:
         """What its storage calls it: a path, bucket and key, or the whole URL."""
         if self.scheme in ("http", "https"):
             return self.url
-        return _SCHEME.sub("", self.url, count=1)
+        return SCHEME.sub("", self.url, count=1)
 
     @property
     def name(self) -> str:
@@ -94,7 +76,7 @@ def parse_location(text: str, folder: Location | None = None) -> Location:
     Raises:
         ConfigError: It is no location, or of storage that is not known; the message holds no secret.
     """
-    match = _SCHEME.match(text)
+    match = SCHEME.match(text)
     if match is None or match["scheme"].lower() == "file":
         path = text if match is None else text[match.end() :]
         if not path or "\0" in path:
@@ -120,6 +102,21 @@ def parse_location(text: str, folder: Location | None = None) -> Location:
         raise ConfigError(f"{scheme}:// names no bucket: give one such as {scheme}://bucket/footage")
     url = f"{scheme}://{rest}"
     return Location(url, url)
+
+
+def from_any_folder(text: str) -> str:
+    """What names the same in whatever folder it is read; a URL of storage is not looked into.
+
+    Args:
+        text: A path, or a URL.
+
+    Raises:
+        ConfigError: It is no location.
+    """
+    match = SCHEME.match(text)
+    if match is not None and match["scheme"].lower() != "file":
+        return text
+    return os.path.abspath(parse_location(text).url)
 
 
 def _below(folder: Location, relative: str) -> Location:

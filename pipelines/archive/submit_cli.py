@@ -4,7 +4,6 @@ What loads Ray is imported inside the command, so that ``--help`` answers at onc
 """
 
 import hashlib
-import os
 import re
 import shlex
 import sys
@@ -59,7 +58,7 @@ def make_entrypoint(context: typer.Context, arguments: list[str]) -> tuple[str, 
     Raises:
         ConfigError: It must not be shown, or is wrong.
     """
-    from pipelines.archive.command import RunParameters
+    from pipelines.archive.command import RunParameters, from_anywhere
 
     archive = context.parent
     run = archive.command.get_command(archive, "run") if archive and isinstance(archive.command, TyperGroup) else None
@@ -67,22 +66,18 @@ def make_entrypoint(context: typer.Context, arguments: list[str]) -> tuple[str, 
         raise RuntimeError("`run` is a command beside this one")
     parsed = run.make_context(f"{archive.command_path} run", list(arguments))
     wanted = RunParameters.model_validate(parsed.params)
-    places: dict[str, Any] = {
-        "source": _everywhere(wanted.source),
-        "target": _everywhere(wanted.target),
-        # Those that are no files have names.
-        "weights": [_everywhere(name) if os.path.exists(name) else name for name in wanted.weights or []],
-        "scratch": None if wanted.scratch is None else wanted.scratch.absolute(),
-        "address": "auto",
-    }
-    words = ["streamrestore", "archive", "run", places.pop("source"), places.pop("target")]
+    for text in (wanted.source, wanted.target):
+        _check_may_be_shown(text)
+    settled = from_anywhere(wanted)
+    places = {"weights": settled.weights, "scratch": settled.scratch, "address": "auto"}
+    words = ["streamrestore", "archive", "run", settled.source, settled.target]
     for parameter in run.params:
         key = parameter.name or ""
         source = parsed.get_parameter_source(key)
         given = source is not None and source.name == "COMMANDLINE"
         if parameter.param_type_name == "option" and (given or key == "address"):
             words += _words(parameter.opts, places.get(key, parsed.params[key]))
-    return shlex.join(words), words[4], wanted.shard
+    return shlex.join(words), settled.target, wanted.shard
 
 
 def _words(names: list[str], value: Any) -> list[str]:  # noqa: ANN401 - any option's
@@ -94,20 +89,18 @@ def _words(names: list[str], value: Any) -> list[str]:  # noqa: ANN401 - any opt
     return words
 
 
-def _everywhere(text: str) -> str:
-    """A path or a URL as it is understood in any folder.
+def _check_may_be_shown(text: str) -> None:
+    """Refuse an address that holds what nobody must see.
 
     Raises:
-        ConfigError: It holds what nobody must see.
+        ConfigError: It does.
     """
-    if "://" not in text:
-        return os.path.abspath(text)
-    if parse_location(_VARIABLE.sub("x", text)).secrets:
+    shown = parse_location(_VARIABLE.sub("x", text))
+    if shown.secrets:
         raise ConfigError(
-            f"{parse_location(_VARIABLE.sub('x', text))} holds a password or a signature, and a job's command is shown "
-            "to all who may look at the dashboard: put the address into a manifest"
+            f"{shown} holds a password or a signature, and a job's command is shown to all who may look at the "
+            "dashboard: put the address into a manifest"
         )
-    return text
 
 
 def default_name(target: str, shard: str | None) -> str:

@@ -17,7 +17,8 @@ HIDDEN = "***"
 _SHORTEST = 3
 """Characters of a secret that is looked for on its own: shorter ones are found everywhere."""
 
-_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
+SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
+"""What an address begins with that is no path."""
 _LOOKS_LIKE_NETWORK = re.compile(r"(//)?[^/]*:.*@|(rtsps?|rtmp[a-z]*|https?|srt|udp|tcp|tls|rtp):", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}")
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d{0,5})?")
@@ -49,7 +50,7 @@ class Address:
     @property
     def scheme(self) -> str:
         """``rtsp``, ``rtmps`` and so on in lower case; ``file`` for local files and folders."""
-        match = _SCHEME.match(self.url)
+        match = SCHEME.match(self.url)
         return "file" if match is None else match["scheme"]
 
     @property
@@ -76,7 +77,7 @@ def parse_address(text: str, folder: Path | None = None) -> Address:
         raise ConfigError("an address is empty: give one such as rtsp://camera/stream, or a path")
     if _CONTROL.search(text):
         raise ConfigError("an address holds a line break or another control character: take it out")
-    match = _SCHEME.match(text)
+    match = SCHEME.match(text)
     if match is not None and match["scheme"].lower() != "file":
         return _network(match["scheme"].lower(), text[match.end() :])
     if match is None and not text.startswith("file:") and _LOOKS_LIKE_NETWORK.match(text):

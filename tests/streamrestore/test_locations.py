@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from streamrestore.errors import ConfigError
-from streamrestore.locations import parse_location
+from streamrestore.locations import from_any_folder, parse_location
 
 
 @pytest.mark.parametrize("text", ["tapes/a b.mp4", "./tapes/a b.mp4", "file://tapes/a b.mp4"])
@@ -78,3 +78,21 @@ def test_what_is_no_location_is_refused_without_its_secrets(text: str, message: 
 def test_a_path_does_not_leave_its_bucket() -> None:
     with pytest.raises(ConfigError, match=r"'../a.mp4' leaves s3://bucket: name it by its URL"):
         parse_location("../../a.mp4", parse_location("s3://bucket/in"))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("file:///footage/a", "/footage/a"),
+        ("/footage/../b", "/b"),
+        ("s3://bucket/a/../b", "s3://bucket/a/../b"),
+        ("https://${USER_OF_CLIPS}@host/clips.jsonl", "https://${USER_OF_CLIPS}@host/clips.jsonl"),
+    ],
+)
+def test_what_is_named_from_any_folder(text: str, named: str) -> None:
+    assert from_any_folder(text) == named
+
+
+def test_a_relative_path_is_named_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert from_any_folder("in/*.mp4") == str(tmp_path / "in" / "*.mp4")
