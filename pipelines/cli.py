@@ -25,6 +25,25 @@ from pipelines.archive.cli import archive_app
 from pipelines.evaluate_cli import evaluate_command
 from pipelines.exit_codes import ExitCode, exit_code
 from pipelines.live.cli import live_command
+from pipelines.options import (
+    AddressOption,
+    CrfOption,
+    DevicesOption,
+    EncoderOptionsOption,
+    LocalPoolingOption,
+    PatchOption,
+    PresetOption,
+    ProgressChoice,
+    ProgressOption,
+    QuietOption,
+    StagesOption,
+    StrengthOption,
+    TaskOption,
+    VerboseOption,
+    WeightsOption,
+    WorkersOption,
+    set_up_logging,
+)
 from pipelines.train_cli import train_command
 from pipelines.verify_cli import verify_command
 from pipelines.weights_cli import weights_app
@@ -78,15 +97,6 @@ class HwaccelChoice(StrEnum):
     CUDA = "cuda"
 
 
-class ProgressChoice(StrEnum):
-    """What ``--progress`` takes."""
-
-    AUTO = "auto"
-    PLAIN = "plain"
-    JSON = "json"
-    NONE = "none"
-
-
 def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"streamrestore {__version__}")
@@ -113,29 +123,16 @@ def restore(
         Path | None,
         typer.Option("-o", "--output", help="File, folder, images as out/f_%06d.png, or -. Default: INPUT.TASK.EXT."),
     ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option("-t", "--task", help="derain, deblur, denoise, a chain such as denoise,deblur, or auto."),
-    ] = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option("--weights", help="Name (see: weights list) or file; once for each task."),
-    ] = None,
-    stages: Annotated[int, typer.Option(min=1, max=3, help="Stages of the network: 1 is fastest, 3 best.")] = 3,
-    local_pooling: Annotated[
-        bool, typer.Option("--local-pooling", help="Whole frames, attention pooled as in training (TLC); slower.")
-    ] = False,
-    strength: Annotated[float, typer.Option(min=0, max=1, help="Blend with the original: 0 keeps it.")] = 1.0,
-    devices: Annotated[str, typer.Option(help="auto, cpu, or GPU numbers such as 0,1.")] = "auto",
-    workers: Annotated[
-        int | None,
-        typer.Option(min=0, help="Worker processes; 0 restores in this one, without Ray. Default: by devices."),
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join, as host:port.")
-    ] = None,
+    task: TaskOption = None,
+    weights: WeightsOption = None,
+    stages: StagesOption = 3,
+    local_pooling: LocalPoolingOption = False,
+    strength: StrengthOption = 1.0,
+    devices: DevicesOption = "auto",
+    workers: WorkersOption = None,
+    address: AddressOption = None,
     precision: Annotated[PrecisionChoice, typer.Option(case_sensitive=False)] = PrecisionChoice.AUTO,
-    patch: Annotated[str, typer.Option(help="Side of the largest patch in pixels, or auto.")] = "auto",
+    patch: PatchOption = "auto",
     reuse: Annotated[
         bool,
         typer.Option("--reuse/--no-reuse", help="Take over what does not change from frame to frame; same bytes."),
@@ -148,14 +145,12 @@ def restore(
         str | None,
         typer.Option("-c:v", "--codec", help="h264, hevc, av1, ffv1, prores, h264_nvenc, ... Default: by source."),
     ] = None,
-    crf: Annotated[int | None, typer.Option("--crf", "-crf", help="Quality, lower is better. Default: 17.")] = None,
-    preset: Annotated[str | None, typer.Option("--preset", "-preset", help="Of the encoder. Default: medium.")] = None,
+    crf: CrfOption = None,
+    preset: PresetOption = None,
     pix_fmt: Annotated[
         str | None, typer.Option("--pix-fmt", "-pix_fmt", help="Another pixel format than the source's.")
     ] = None,
-    encoder_options: Annotated[
-        list[str] | None, typer.Option("-e", "--encoder-option", metavar="KEY=VALUE", help="Any option of the encoder.")
-    ] = None,
+    encoder_options: EncoderOptionsOption = None,
     preserve: Annotated[
         bool, typer.Option("--preserve", help="A master for an archive: lossless FFV1 with checksums, in .mkv.")
     ] = False,
@@ -205,9 +200,9 @@ def restore(
     ] = None,
     overwrite: Annotated[bool, typer.Option("-y", help="Overwrite outputs.")] = False,
     never_overwrite: Annotated[bool, typer.Option("-n", help="Never overwrite outputs (the default).")] = False,
-    progress: Annotated[ProgressChoice, typer.Option(case_sensitive=False)] = ProgressChoice.AUTO,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what was decided, and why.")] = False,
+    progress: ProgressOption = ProgressChoice.AUTO,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Restore video files: same streams, same times, restored pictures.
 
@@ -242,7 +237,7 @@ def restore(
         raise ConfigError("--no-reuse and --reuse-threshold contradict each other: give one of them")
     if overwrite and never_overwrite:
         raise ConfigError("-y and -n contradict each other: give one of them")
-    _set_up_logging(verbose=verbose)
+    set_up_logging(verbose=verbose)
     wanted = ",".join(task or [])
     tasks = () if is_auto(wanted) else parse_tasks(wanted)
     items = plan_items([*(inputs or []), *(more_inputs or [])], output, tasks or (AUTO,))
@@ -324,19 +319,15 @@ def devices(
         typer.echo(line)
 
 
-def _set_up_logging(*, verbose: bool) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
-
-
 def main() -> None:
     """Run the command line and end the process; the console script ``streamrestore``."""
     keep_freed_memory()
     code = run_command()
     if threading.active_count() > 1:
         # Imported only where such a thread may be: it loads torch, and --help answers at once.
-        from workers.inline import IN_TORCH
+        from workers.inline import THREAD_NAME
 
-        if any(thread.name.startswith(IN_TORCH) for thread in threading.enumerate()):
+        if any(thread.name.startswith(THREAD_NAME) for thread in threading.enumerate()):
             # It is inside torch: the interpreter would take its ground away, and the process would end by SIGABRT.
             sys.stdout.flush()
             sys.stderr.flush()

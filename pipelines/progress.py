@@ -1,7 +1,5 @@
 """How progress is shown: a live line, plain lines, JSON lines, or nothing."""
 
-import json
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +13,7 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 from pipelines.engine import Progress, StageLoad
+from pipelines.reporting import Manner, Pace, Silent, choose_manner, say_json
 
 _PLAIN_SECONDS = 5.0
 """Time between two plain lines: a log should stay readable."""
@@ -112,19 +111,8 @@ def describe_finished(finished: Finished) -> str:
     )
 
 
-class _Quiet:
+class _Quiet(Silent):
     """Errors only."""
-
-    def __init__(self) -> None:
-        self._errors = Console(stderr=True, highlight=False, soft_wrap=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     def look(self, source: Path, frames: int | None) -> None:
         pass
@@ -139,11 +127,7 @@ class _Quiet:
         pass
 
     def fail(self, source: Path, message: str) -> None:
-        where = "" if str(source) in message else f"{source}: "
-        self._errors.print(f"error: {where}{message}", markup=False)
-
-    def note(self, message: str) -> None:
-        pass
+        self._blame("error", str(source), message)
 
 
 class _Paced(_Quiet):
@@ -151,27 +135,20 @@ class _Paced(_Quiet):
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._clock = clock
+        self._pace = Pace(clock)
         self._frames: int | None = None
-        self._said = 0.0
         self._looking = False
 
     def look(self, source: Path, frames: int | None) -> None:
-        self._frames, self._said, self._looking = frames, self._clock(), True
+        self._frames, self._looking = frames, True
+        self._pace.start()
 
     def begin(self, source: Path, output: Path, frames: int | None) -> None:
-        self._frames, self._said, self._looking = frames, self._clock(), False
+        self._frames, self._looking = frames, False
+        self._pace.start()
 
     def _describe(self, progress: Progress) -> str:
         return "looking" if self._looking else describe_progress(progress)
-
-    def _due(self, seconds: float) -> bool:
-        """Whether it is so long since the last time; if so, now is the last time."""
-        now = self._clock()
-        if now - self._said < seconds:
-            return False
-        self._said = now
-        return True
 
 
 class _Plain(_Paced):
@@ -186,7 +163,7 @@ class _Plain(_Paced):
         self.note(f"{source}: looking at the footage")
 
     def update(self, progress: Progress) -> None:
-        if not self._due(_PLAIN_SECONDS):
+        if not self._pace.due(_PLAIN_SECONDS):
             return
         count = f"{progress.frames}/{self._frames}" if self._frames else f"{progress.frames}"
         left = progress.seconds_left(self._frames)
@@ -265,18 +242,18 @@ class _Json(_Paced):
 
     def look(self, source: Path, frames: int | None) -> None:
         super().look(source, frames)
-        self._say(event="look", source=str(source), frames_total=frames)
+        say_json("look", source=str(source), frames_total=frames)
 
     def begin(self, source: Path, output: Path, frames: int | None) -> None:
         super().begin(source, output, frames)
-        self._say(event="begin", source=str(source), output=str(output), frames_total=frames)
+        say_json("begin", source=str(source), output=str(output), frames_total=frames)
 
     def update(self, progress: Progress) -> None:
-        if not self._due(_JSON_SECONDS):
+        if not self._pace.due(_JSON_SECONDS):
             return
         left = progress.seconds_left(self._frames)
-        self._say(
-            event="looking" if self._looking else "progress",
+        say_json(
+            "looking" if self._looking else "progress",
             frames=progress.frames,
             frames_total=self._frames,
             fps=round(progress.frames_per_second(), 3),
@@ -285,8 +262,8 @@ class _Json(_Paced):
         )
 
     def finish(self, finished: Finished) -> None:
-        self._say(
-            event="done",
+        say_json(
+            "done",
             source=str(finished.source),
             output=str(finished.output),
             frames=finished.progress.frames,
@@ -297,15 +274,11 @@ class _Json(_Paced):
         )
 
     def fail(self, source: Path, message: str) -> None:
-        self._say(event="failed", source=str(source), error=message)
+        say_json("failed", source=str(source), error=message)
         super().fail(source, message)
 
     def note(self, message: str) -> None:
-        self._say(event="note", message=message)
-
-    def _say(self, **fields: str | float | None) -> None:
-        sys.stdout.write(json.dumps(fields) + "\n")
-        sys.stdout.flush()
+        say_json("note", message=message)
 
 
 def _load_fields(load: StageLoad) -> dict[str, str | float]:
@@ -319,10 +292,5 @@ def _load_fields(load: StageLoad) -> dict[str, str | float]:
 
 def make_reporter(mode: str, *, quiet: bool) -> Reporter:
     """The reporter for ``auto`` (live on a terminal, else plain), ``plain``, ``json`` or ``none``."""
-    if quiet or mode == "none":
-        return _Quiet()
-    if mode == "json":
-        return _Json()
-    if mode == "auto" and Console(stderr=True).is_terminal:
-        return _Live()
-    return _Plain()
+    reporters: dict[Manner, Callable[[], Reporter]] = {"quiet": _Quiet, "json": _Json, "live": _Live, "plain": _Plain}
+    return reporters[choose_manner(mode, quiet=quiet)]()

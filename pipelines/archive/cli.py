@@ -3,7 +3,6 @@
 What loads torch or Ray is imported inside the commands, so that ``--help`` answers at once.
 """
 
-import logging
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,25 @@ import typer
 from pipelines.archive.plan_cli import plan_command, with_options_of
 from pipelines.archive.reading_cli import index_command, report_command, status_command, verify_command
 from pipelines.archive.submit_cli import submit_command
+from pipelines.options import (
+    AddressOption,
+    CrfOption,
+    DevicesOption,
+    EncoderOptionsOption,
+    LocalPoolingOption,
+    PatchOption,
+    PresetOption,
+    ProgressChoice,
+    ProgressOption,
+    QuietOption,
+    StagesOption,
+    StrengthOption,
+    TaskOption,
+    VerboseOption,
+    WeightsOption,
+    WorkersOption,
+    set_up_logging,
+)
 from streamrestore.errors import ConfigError
 
 archive_app = typer.Typer(no_args_is_help=True, help="Restore thousands of clips, on one machine or a cluster.")
@@ -30,15 +48,6 @@ class OnErrorChoice(StrEnum):
     COPY_SOURCE = "copy-source"
 
 
-class ProgressChoice(StrEnum):
-    """What ``--progress`` takes."""
-
-    AUTO = "auto"
-    PLAIN = "plain"
-    JSON = "json"
-    NONE = "none"
-
-
 @archive_app.command("run")
 def run_command(
     context: typer.Context,
@@ -46,36 +55,22 @@ def run_command(
         str, typer.Argument(metavar="SRC", help="A folder, a glob, a manifest (.jsonl, .csv, .parquet), or s3://...")
     ],
     target: Annotated[str, typer.Argument(metavar="DST", help="The folder of the results, or s3://...")],
-    task: Annotated[
-        list[str] | None,
-        typer.Option("-t", "--task", help="derain, deblur, denoise, a chain such as denoise,deblur, or auto."),
-    ] = None,
-    weights: Annotated[
-        list[str] | None, typer.Option("--weights", help="Name (see: weights list) or file; once for each task.")
-    ] = None,
-    stages: Annotated[int, typer.Option(min=1, max=3, help="Stages of the network: 1 is fastest, 3 best.")] = 3,
-    local_pooling: Annotated[
-        bool, typer.Option("--local-pooling", help="Whole frames, attention pooled as in training (TLC); slower.")
-    ] = False,
-    strength: Annotated[float, typer.Option(min=0, max=1, help="Blend with the original: 0 keeps it.")] = 1.0,
-    devices: Annotated[str, typer.Option(help="auto, cpu, or GPU numbers such as 0,1.")] = "auto",
-    workers: Annotated[
-        int | None,
-        typer.Option(min=0, help="Worker processes; 0 restores in this one, without Ray. Default: by devices."),
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join, as host:port.")
-    ] = None,
+    task: TaskOption = None,
+    weights: WeightsOption = None,
+    stages: StagesOption = 3,
+    local_pooling: LocalPoolingOption = False,
+    strength: StrengthOption = 1.0,
+    devices: DevicesOption = "auto",
+    workers: WorkersOption = None,
+    address: AddressOption = None,
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
-    patch: Annotated[str, typer.Option(help="Side of the largest patch in pixels, or auto.")] = "auto",
+    patch: PatchOption = "auto",
     codec: Annotated[
         str | None, typer.Option("-c:v", "--codec", help="h264, hevc, av1, ffv1, ... Default: by source.")
     ] = None,
-    crf: Annotated[int | None, typer.Option("--crf", "-crf", help="Quality, lower is better. Default: 17.")] = None,
-    preset: Annotated[str | None, typer.Option("--preset", "-preset", help="Of the encoder. Default: medium.")] = None,
-    encoder_options: Annotated[
-        list[str] | None, typer.Option("-e", "--encoder-option", metavar="KEY=VALUE", help="Any option of the encoder.")
-    ] = None,
+    crf: CrfOption = None,
+    preset: PresetOption = None,
+    encoder_options: EncoderOptionsOption = None,
     preserve: Annotated[
         bool, typer.Option("--preserve", help="Masters for an archive: lossless FFV1 with checksums, in .mkv.")
     ] = False,
@@ -94,9 +89,9 @@ def run_command(
         typer.Option(help="On each machine's own disk, for copies of remote files."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("-y", help="Make outputs of other requests again.")] = False,
-    progress: Annotated[ProgressChoice, typer.Option(case_sensitive=False)] = ProgressChoice.AUTO,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say what was decided, and why.")] = False,
+    progress: ProgressOption = ProgressChoice.AUTO,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     """Restore every clip of SRC into a tree like it at DST; run it again to go on, what is done is not done again."""
     _run(context.params)
@@ -139,6 +134,6 @@ def _run(parameters: dict[str, Any]) -> None:
     from pipelines.archive.command import RunParameters, run_archive
 
     wanted = RunParameters.model_validate(parameters)
-    logging.basicConfig(level=logging.INFO if wanted.verbose else logging.WARNING, format="%(message)s")
+    set_up_logging(verbose=wanted.verbose)
     if code := run_archive(wanted):
         raise typer.Exit(code)

@@ -5,7 +5,6 @@ What loads torch is imported inside the command, so that ``--help`` answers at o
 
 import inspect
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+
+from pipelines.options import set_up_logging
 
 
 def plan_command(
@@ -31,7 +32,7 @@ def plan_command(
 
     own = {"as_json", "sample"}
     wanted = RunParameters.model_validate({name: value for name, value in context.params.items() if name not in own})
-    logging.basicConfig(level=logging.INFO if wanted.verbose else logging.WARNING, format="%(message)s")
+    set_up_logging(verbose=wanted.verbose)
     errors = Console(stderr=True)
     silent = wanted.quiet or wanted.progress in ("json", "none") or not errors.is_terminal
     if silent:

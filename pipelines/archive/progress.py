@@ -1,8 +1,7 @@
 """How an archive run is shown: a live line, plain lines, JSON lines, or nothing."""
 
-import json
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
@@ -15,6 +14,7 @@ from pipelines.archive.records import DoneRecord, FailedRecord
 from pipelines.archive.steps import SegmentDone
 from pipelines.engine import StageLoad
 from pipelines.progress import describe_load
+from pipelines.reporting import Manner, Pace, Silent, choose_manner, say_json
 
 _PLAIN_SECONDS = 10.0
 """Time between two plain lines: a log should stay readable."""
@@ -158,19 +158,8 @@ class ArchiveReporter(Protocol):
         ...
 
 
-class _Quiet:
+class _Quiet(Silent):
     """Errors only."""
-
-    def __init__(self) -> None:
-        self._errors = Console(stderr=True, highlight=False, soft_wrap=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     def begin(self, progress: ArchiveProgress) -> None:
         pass
@@ -182,11 +171,7 @@ class _Quiet:
         pass
 
     def failed(self, record: FailedRecord) -> None:
-        where = "" if record.source in record.reason else f"{record.source}: "
-        self._errors.print(f"failed: {where}{record.reason}", markup=False)
-
-    def note(self, message: str) -> None:
-        pass
+        self._blame("failed", record.source, record.reason)
 
 
 class _Plain(_Quiet):
@@ -195,7 +180,7 @@ class _Plain(_Quiet):
     def __init__(self) -> None:
         super().__init__()
         self._out = Console(highlight=False, soft_wrap=True)
-        self._said = 0.0
+        self._pace = Pace()
 
     def begin(self, progress: ArchiveProgress) -> None:
         before = f", {progress.done_before} of them done before" if progress.done_before else ""
@@ -203,9 +188,7 @@ class _Plain(_Quiet):
         self.note(f"{progress.items} items{before}{failed}")
 
     def update(self, progress: ArchiveProgress) -> None:
-        now = time.monotonic()
-        if now - self._said >= _PLAIN_SECONDS:
-            self._said = now
+        if self._pace.due(_PLAIN_SECONDS):
             self._errors.print(progress.words(), markup=False)
 
     def done(self, record: DoneRecord) -> None:
@@ -253,38 +236,32 @@ class _Json(_Quiet):
 
     def __init__(self) -> None:
         super().__init__()
-        self._said = 0.0
+        self._pace = Pace()
 
     def begin(self, progress: ArchiveProgress) -> None:
-        self._say("begin", progress.fields())
+        say_json("begin", **progress.fields())
 
     def update(self, progress: ArchiveProgress) -> None:
-        now = time.monotonic()
-        if now - self._said >= _JSON_SECONDS:
-            self._said = now
-            self._say("progress", progress.fields())
+        if self._pace.due(_JSON_SECONDS):
+            say_json("progress", **progress.fields())
 
     def done(self, record: DoneRecord) -> None:
-        self._say("done", {"source": record.source, "output": record.output, "frames": record.frames})
+        say_json("done", source=record.source, output=record.output, frames=record.frames)
 
     def failed(self, record: FailedRecord) -> None:
-        self._say("failed", {"source": record.source, "error": record.reason})
+        say_json("failed", source=record.source, error=record.reason)
         super().failed(record)
 
     def note(self, message: str) -> None:
-        self._say("note", {"message": message})
-
-    def _say(self, event: str, fields: dict[str, float | int | str | None]) -> None:
-        sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
-        sys.stdout.flush()
+        say_json("note", message=message)
 
 
 def make_archive_reporter(mode: str, *, quiet: bool) -> ArchiveReporter:
     """The reporter for ``auto`` (live on a terminal, else plain), ``plain``, ``json`` or ``none``."""
-    if quiet or mode == "none":
-        return _Quiet()
-    if mode == "json":
-        return _Json()
-    if mode == "auto" and Console(stderr=True).is_terminal:
-        return _Live()
-    return _Plain()
+    reporters: dict[Manner, Callable[[], ArchiveReporter]] = {
+        "quiet": _Quiet,
+        "json": _Json,
+        "live": _Live,
+        "plain": _Plain,
+    }
+    return reporters[choose_manner(mode, quiet=quiet)]()

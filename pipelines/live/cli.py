@@ -7,6 +7,14 @@ from typing import Annotated
 
 import typer
 
+from pipelines.options import (
+    AddressOption,
+    DevicesOption,
+    EncoderOptionsOption,
+    PatchOption,
+    StrengthOption,
+    WeightsOption,
+)
 from streamrestore.errors import ConfigError
 
 
@@ -52,11 +60,9 @@ def live_command(
         list[str] | None,
         typer.Option("-t", "--task", help="derain, deblur, denoise, or a chain such as denoise,deblur."),
     ] = None,
-    weights: Annotated[
-        list[str] | None, typer.Option("--weights", help="Name (see: weights list) or file; once for each task.")
-    ] = None,
+    weights: WeightsOption = None,
     stages: Annotated[int, typer.Option(min=1, max=3, help="Most stages of the network that are run.")] = 3,
-    strength: Annotated[float, typer.Option(min=0, max=1, help="Blend with the original: 0 keeps it.")] = 1.0,
+    strength: StrengthOption = 1.0,
     max_latency: Annotated[
         float, typer.Option("--max-latency", min=0.05, help="Seconds a frame may take to be restored.")
     ] = 1.0,
@@ -74,18 +80,14 @@ def live_command(
     ] = None,
     crf: Annotated[int | None, typer.Option("--crf", "-crf", help="Quality, lower is better. Default: 23.")] = None,
     preset: Annotated[str | None, typer.Option("--preset", "-preset", help="Default: veryfast.")] = None,
-    encoder_options: Annotated[
-        list[str] | None, typer.Option("-e", "--encoder-option", metavar="KEY=VALUE", help="Any option of the encoder.")
-    ] = None,
-    devices: Annotated[str, typer.Option(help="auto, cpu, or GPU numbers such as 0,1.")] = "auto",
+    encoder_options: EncoderOptionsOption = None,
+    devices: DevicesOption = "auto",
     workers: Annotated[
         int | None, typer.Option(min=0, help="Worker processes; 0 restores in this one, without Ray.")
     ] = None,
-    address: Annotated[
-        str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join, as host:port.")
-    ] = None,
+    address: AddressOption = None,
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
-    patch: Annotated[str, typer.Option(help="Side of the largest patch in pixels, or auto.")] = "auto",
+    patch: PatchOption = "auto",
     status: Annotated[
         str | None, typer.Option("--status", metavar="HOST:PORT", help="Serve /healthz and /metrics there.")
     ] = None,
