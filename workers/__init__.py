@@ -2,7 +2,7 @@
 
 from workers.contract import BuildRestorer, PoolState, RestorerPool
 from workers.opening import count_machines, open_pool
-from workers.scheduling import Patience, Upkeep
+from workers.patience import Patience, Upkeep
 from workers.window import Window, frames_in_chunk, plan_window
 
 __all__ = [

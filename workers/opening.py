@@ -7,7 +7,7 @@ from streamrestore.cpu import cpu_cores
 from streamrestore.errors import ConfigError
 from workers.contract import BuildRestorer, RestorerPool
 from workers.inline import InlinePool
-from workers.scheduling import Patience
+from workers.patience import Patience
 
 
 def open_pool(

@@ -32,9 +32,10 @@ from workers.archive.claims import Claim
 from workers.cluster import Cluster
 from workers.contract import BuildRestorer, PoolState
 from workers.futures import cancel, fail, settle
+from workers.patience import Patience
 from workers.quiet_ray import ray, ray_errors
 from workers.ray_failures import DEATHS, last_line, restorer_error
-from workers.scheduling import CHUNKS_IN_FLIGHT, DEATHS_OF_A_CHUNK, Life, Patience, Scheduler
+from workers.scheduling import CHUNKS_IN_FLIGHT, DEATHS_OF_A_CHUNK, Life, Scheduler
 
 T = TypeVar("T")
 

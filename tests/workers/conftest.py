@@ -9,8 +9,8 @@ import pytest
 from workers.cluster import Cluster
 from workers.contract import BuildRestorer, RestorerPool
 from workers.opening import open_pool
+from workers.patience import Patience
 from workers.pool import RayPool
-from workers.scheduling import Patience
 
 OpenPool = Callable[[BuildRestorer], RestorerPool]
 

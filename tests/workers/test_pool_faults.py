@@ -23,8 +23,8 @@ from tests.workers.fakes import (
     killing_build,
     value_of,
 )
+from workers.patience import Patience, Upkeep
 from workers.pool import RayPool
-from workers.scheduling import Patience, Upkeep
 
 pytestmark = pytest.mark.ray
 

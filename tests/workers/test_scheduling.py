@@ -6,6 +6,7 @@ from math import inf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers.patience import Patience
 from workers.scheduling import (
     CHUNKS_IN_FLIGHT,
     DEATHS_OF_A_CHUNK,
@@ -13,7 +14,6 @@ from workers.scheduling import (
     SMOOTHING,
     Assignment,
     Life,
-    Patience,
     Scheduler,
 )
 

@@ -10,16 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.scheduling import (
-    DEATHS_OF_A_SLOT,
-    FAILURES_OF_A_WORKER,
-    LEAST_TIMES_MEAN,
-    MOST_TIMES_LONGER,
-    Life,
-    Patience,
-    Scheduler,
-    Upkeep,
-)
+from workers.patience import FAILURES_OF_A_WORKER, LEAST_TIMES_MEAN, MOST_TIMES_LONGER, Patience, Upkeep
+from workers.scheduling import DEATHS_OF_A_SLOT, Life, Scheduler
 
 UPKEEP = Upkeep(failing_seconds=5.0, rest_seconds=10.0, longest_seconds=60.0)
 PATIENCE = Patience(least_seconds=10.0, times_mean=5.0, most_seconds=100.0, upkeep=UPKEEP)
