@@ -37,7 +37,7 @@ from pipelines.archive.context import ArchiveContext
 from pipelines.archive.items import ArchiveItem
 from pipelines.archive.ledger import Ledger
 from pipelines.archive.listing import list_items
-from pipelines.archive.progress import make_archive_reporter
+from pipelines.archive.progress import ArchiveProgress, make_archive_reporter
 from pipelines.archive.records import DoneRecord
 from pipelines.archive.request import ArchiveRequest
 from pipelines.archive.run import ArchiveRun
@@ -51,6 +51,7 @@ from streamrestore.checkpoint import write_safetensors
 from streamrestore.encoding import EncodingRequest
 from streamrestore.frame import Stamp
 from streamrestore.segment_file import PacketOrder
+from tests.apart import without_ray
 from tests.clips import Clip, make_clip
 from tests.networks import tiny_model
 from workers.archive import open_step_pool
@@ -134,7 +135,7 @@ class Watch:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a reporter has
         return getattr(self._quiet, name)
 
-    def update(self, progress: Any) -> None:  # noqa: ANN401
+    def update(self, progress: ArchiveProgress) -> None:
         if progress.segments_done > (self.seen[-1][1] if self.seen else 0):
             self.seen.append((time.monotonic(), progress.segments_done, time.process_time()))
 
@@ -320,9 +321,8 @@ def nodes(folder: Path) -> Row:
     """Machines of a cluster that are lost."""
     row = Row()
     for story in ("killed", "frozen"):
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         script = [sys.executable, __file__, "lose", story]
-        done = subprocess.run(script, env=environment | CLUSTER, capture_output=True, text=True, check=True)
+        done = subprocess.run(script, env=without_ray() | CLUSTER, capture_output=True, text=True, check=True)
         row[f"{story}_seconds"] = round(float(done.stdout.splitlines()[-1]), 2)
         print(f"a machine that is {story}: its work is given to others after {row[f'{story}_seconds']} s")
     return row

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamrestore.checkpoint import write_safetensors
+from tests.apart import tell_story
 from tests.clips import Clip, make_clip
 from tests.networks import tiny_model
 
@@ -28,6 +29,7 @@ def restore(source: Path, output: Path, *options: str) -> str:
 
 def main(folder: Path) -> None:
     """Restore a file on a cluster of a head that does no work and two other machines."""
+    os.environ["RAY_AUTH_MODE"] = "disabled"
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
@@ -48,12 +50,7 @@ def test_a_file_on_a_cluster_of_several_machines_is_the_same_bit_for_bit(tmp_pat
     clip = Clip(size=(64, 96), pts=tuple(range(0, 60 * 90000, 90000)), gop=4, b_frames=1, sound="aac")
     source = make_clip(tmp_path / "in.mp4", clip)
     restore(source, tmp_path / "alone.mp4", "--workers", "0")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    story = [sys.executable, "-m", "tests.pipelines.test_spreading", str(tmp_path)]
-    done = subprocess.run(
-        story, env=environment | {"RAY_AUTH_MODE": "disabled"}, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    tell_story("tests.pipelines.test_spreading", tmp_path, timeout=240)
     assert (tmp_path / "spread.mp4").read_bytes() == (tmp_path / "alone.mp4").read_bytes()
     assert not list(tmp_path.glob("*.work"))
 

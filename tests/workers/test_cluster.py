@@ -1,4 +1,3 @@
-import os
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 import workers
 from streamrestore.errors import ConfigError, WorkerStartError
+from tests.apart import without_ray
 from workers.cluster import Capacity, Cluster, Node, gpu_share, workers_on
 
 PROJECT = Path(__file__).parents[2]
@@ -94,11 +94,6 @@ def test_a_connection_that_is_shared_is_not_ended(ray_cluster: None) -> None:
         assert cluster.started.result(60) == Capacity((Node(2, 2),), 200 << 20)
         cluster.close()
         cluster.close()
-
-
-def without_ray() -> dict[str, str]:
-    """The environment, without what it says of Ray."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 
 def run(program: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -1,9 +1,6 @@
 """Things die, freeze and get lost under an archive run: it ends as an undisturbed one, and nothing is left over."""
 
-import os
 import random
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +10,7 @@ from pipelines.archive import steps
 from pipelines.archive.context import ArchiveContext
 from pipelines.archive.steps import PlanItem, Planned, RestoreSegment, SegmentDone
 from pipelines.exit_codes import ExitCode
+from tests.apart import tell_story
 from tests.pipelines.archive.runs import (
     Said,
     check_whole,
@@ -35,17 +33,7 @@ PROJECT = Path(__file__).parents[3]
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("story", ["two", "three", "everything"])
 def test_a_cluster_on_which_things_die_makes_the_same(tmp_path: Path, story: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.pipelines.archive.stories", story, tmp_path],
-        cwd=PROJECT,
-        env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
-        start_new_session=True,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    tell_story("tests.pipelines.archive.stories", story, tmp_path, timeout=280)
 
 
 @pytest.mark.parametrize("what", ["damaged", "gone"])

@@ -13,6 +13,7 @@ from pipelines.archive.state import read_states
 from pipelines.exit_codes import ExitCode
 from streamrestore.locations import parse_location
 from streamrestore.weights import write_weights
+from tests.apart import without_ray
 from tests.networks import tiny_model
 from tests.pipelines.archive.runs import make_source
 
@@ -26,7 +27,7 @@ def test_a_run_on_ray_ends_in_order_at_sigterm(tmp_path: Path) -> None:
     options += ["--workers", "1", "--devices", "cpu"]
     process = subprocess.Popen(
         [os.path.join(sysconfig.get_path("scripts"), "streamrestore"), "archive", "run", source, target, *options],
-        env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+        env=without_ray(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
