@@ -91,9 +91,11 @@ def start_file_workers(options: PoolOptions, *, piped: bool) -> FileWorkers:
 
 
 def start_inline(network: Network) -> RestorerPool:
-    """Start a pool in this process, on the network's device.
+    """Start a pool in this process, on the network's device, and wait until it is ready.
 
     Raises:
-        ConfigError: The request makes no sense, whatever the machine.
+        WorkerStartError: It could not be started, or not in time.
     """
-    return start_pool(PoolOptions(network, DeviceChoice((network.device,), "it is the worker's"), workers=0))
+    pool = start_pool(PoolOptions(network, DeviceChoice((network.device,), "it is the worker's"), workers=0))
+    pool.ready(START_SECONDS)
+    return pool

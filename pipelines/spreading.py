@@ -19,7 +19,7 @@ from pipelines.restoring import restore_segments
 from pipelines.shipping import pack, unpack
 from streamrestore.devices import choose_devices, find_devices
 from streamrestore.errors import StoppedError
-from streamrestore.identity import describe_environment, key_of
+from streamrestore.identity import machine_kind
 from streamrestore.segments import Segment
 from streamrestore.work_folder import WorkFolder
 from workers import RestorerPool
@@ -30,29 +30,21 @@ _POLL_SECONDS = 0.2
 
 log = logging.getLogger(__name__)
 
-START_SECONDS = 300.0
-"""How long a network may take to be loaded."""
-
 
 class SpreadContext:
     """What each worker holds: the network, on its own device."""
 
     def __init__(self, network: Network, start: Callable[[Network], RestorerPool]) -> None:
-        """Look at the device, and begin to load the network.
+        """Look at the device, and load the network.
 
         Args:
             network: As it was asked for.
-            start: Starts a pool in this process.
+            start: Starts a pool in this process; it is ready then.
         """
         device = choose_devices("auto", find_devices()).devices[0]
+        self.kind = machine_kind(device)
         self.network = replace(network, device=device)
-        self.kind = kind_of(self.network)
         self.pool = start(self.network)
-
-
-def kind_of(network: Network) -> str:
-    """What the bytes of a result depend on of the machine that a network runs on, as one name."""
-    return key_of(describe_environment(network.device))[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +62,6 @@ class _RestoreSegment:
     def __call__(self, context: SpreadContext) -> _Done:
         job, folder = unpack(self.job, context.network, self.folder)
         folder.open()
-        context.pool.ready(START_SECONDS)
         segment = [job.segments[self.index]]
         progress = restore_segments(job, folder, segment, context.pool, lambda progress: None, threading.Event())
         return _Done(progress.frames, progress.load)
@@ -123,7 +114,7 @@ class SpreadPool:
         """
         if len(pending) > 1:
             job.source.locate()
-        packed, kind, began = pack(job), kind_of(job.options.network), time.monotonic()
+        packed, kind, began = pack(job), machine_kind(job.options.network.device), time.monotonic()
         waiting: set[Future[Any]] = {
             self._steps.submit(_RestoreSegment(packed, folder.path.name, segment.index), "restore", kind=kind)
             for segment in pending

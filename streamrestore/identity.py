@@ -82,6 +82,11 @@ def describe_environment(device: Device) -> dict[str, str]:
     }
 
 
+def machine_kind(device: Device) -> str:
+    """Equal for devices on which the bytes of a result are the same: a name for `describe_environment`."""
+    return key_of(describe_environment(device))[:16]
+
+
 def ffmpeg_libraries() -> dict[str, str]:
     """Versions of FFmpeg's libraries, by name such as ``libavcodec``."""
     return {name: ".".join(map(str, version)) for name, version in sorted(library_versions.items())}

@@ -11,8 +11,6 @@ INLINE_BUDGET_BYTES = 1 << 30
 """What a window and its results may hold in memory."""
 
 THREAD_NAME = "restore"
-
-IN_TORCH = (THREAD_NAME, "side", "build")
 """What the names of threads begin with that may be inside torch when the process ends: they cannot be waited for."""
 
 GRACE_SECONDS = 2.0

@@ -1,13 +1,10 @@
 """Read a result back and compare it with its receipt, and with its source if that is at hand."""
 
-import getpass
-import tempfile
-from pathlib import Path
-
 from pydantic import ValidationError
 
 from pipelines.archive.outbox import receipt_of
 from pipelines.archive.records import DoneRecord
+from pipelines.archive.request import default_scratch
 from pipelines.verifying import check_receipt, find_source
 from streamrestore.checks import Verdict
 from streamrestore.errors import StreamRestoreError
@@ -26,7 +23,7 @@ def find_problems(target: Location, record: DoneRecord) -> list[str]:
         target: Where the result is.
         record: Its.
     """
-    cache = SourceCache(Path(tempfile.gettempdir()) / f"streamrestore-{getpass.getuser()}" / "results", _CACHE_BYTES)
+    cache = SourceCache(default_scratch() / "results", _CACHE_BYTES)
     storage, place = storage_of(target), target.child(record.output)
     try:
         found = storage.find(place)

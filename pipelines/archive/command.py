@@ -1,9 +1,7 @@
 """A run from its options to its exit code."""
 
-import getpass
 import os
 import shlex
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -17,7 +15,7 @@ from pipelines.archive.items import ArchiveItem
 from pipelines.archive.listing import Listing, list_items
 from pipelines.archive.models import find_network
 from pipelines.archive.progress import ArchiveReporter, make_archive_reporter
-from pipelines.archive.request import STATE_FOLDER, ArchiveRequest
+from pipelines.archive.request import STATE_FOLDER, ArchiveRequest, default_scratch
 from pipelines.archive.run import ArchiveRun, OnFailure
 from pipelines.archive.shards import parse_shard
 from pipelines.archive.standing import find_standing
@@ -29,7 +27,7 @@ from streamrestore.devices import CPU_THREADS, DeviceKind, choose_devices, find_
 from streamrestore.encoders import find_encoder
 from streamrestore.encoding import EncodingRequest
 from streamrestore.errors import StoppedError, StreamRestoreError
-from streamrestore.locations import parse_location
+from streamrestore.locations import from_any_folder, parse_location
 from streamrestore.storage import check_creating
 from workers.archive import StepPool, open_step_pool
 from workers.archive.own_job import own_job
@@ -74,7 +72,8 @@ def run_archive(wanted: RunParameters) -> ExitCode:
         ConfigError: The request itself is impossible.
         StreamRestoreError: The source cannot be read, nothing can be written, or nobody is left to work.
     """
-    wanted = _from_anywhere(wanted)
+    # ``retry`` takes what is kept of them.
+    wanted = from_anywhere(wanted)
     listing = list_items(wanted.source, wanted.target, parse_shard(wanted.shard))
     request = make_request(wanted, listing.items)
     state = StateFile(request.target, kept_parameters(wanted), own_job())
@@ -121,21 +120,21 @@ def run_archive(wanted: RunParameters) -> ExitCode:
     return code
 
 
-def _from_anywhere(wanted: RunParameters) -> RunParameters:
-    """The same, also for a command that is run in another folder: ``retry`` takes what is kept of them."""
+def from_anywhere(wanted: RunParameters) -> RunParameters:
+    """The same, also for a command that is run in another folder, or on another machine.
 
-    def settled(text: str) -> str:
-        return os.path.abspath(text) if parse_location(text).is_local else text
-
+    Raises:
+        ConfigError: Source or target is no location.
+    """
     weights = None
     if wanted.weights is not None:
+        # Those that are no files have names.
         weights = [os.path.abspath(name) if os.path.exists(name) else name for name in wanted.weights]
-    scratch = None if wanted.scratch is None else wanted.scratch.absolute()
     update = {
-        "source": settled(wanted.source),
-        "target": settled(wanted.target),
+        "source": from_any_folder(wanted.source),
+        "target": from_any_folder(wanted.target),
         "weights": weights,
-        "scratch": scratch,
+        "scratch": None if wanted.scratch is None else wanted.scratch.absolute(),
     }
     return wanted.model_copy(update=update)
 
@@ -165,7 +164,7 @@ def make_request(wanted: RunParameters, items: Sequence[ArchiveItem]) -> Archive
         kinds = ("cpu",) if wanted.devices == "cpu" else ("cuda", "cpu")
     return ArchiveRequest(
         target=parse_location(wanted.target),
-        scratch=wanted.scratch or Path(tempfile.gettempdir()) / f"streamrestore-{getpass.getuser()}",
+        scratch=wanted.scratch or default_scratch(),
         network=find_network(
             ",".join(wanted.task or []),
             wanted.weights or [],

@@ -14,7 +14,7 @@ from pipelines.archive.shelf import LocalShelf, RemoteShelf, Shelf, clear_remote
 from pipelines.planning import FileJob, FileOptions, Network, request_facts
 from pipelines.pools import START_SECONDS, PoolOptions, start_pool
 from streamrestore.devices import DeviceChoice, choose_devices, find_devices
-from streamrestore.identity import describe_environment, key_of
+from streamrestore.identity import key_of, machine_kind
 from streamrestore.source_cache import SourceCache
 from streamrestore.work_folder import WorkFolder, sweep_jobs
 from workers import RestorerPool
@@ -44,7 +44,7 @@ class ArchiveContext:
         """
         self.request = request
         self._choice: DeviceChoice = choose_devices(devices, find_devices())
-        self.kind = key_of(describe_environment(self._choice.devices[0]))[:16]
+        self.kind = machine_kind(self._choice.devices[0])
         self.ledger = Ledger(request.target)
         self.outbox = Outbox(request)
         self._cache = SourceCache(request.scratch / "sources", request.cache_bytes)

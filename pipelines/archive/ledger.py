@@ -47,13 +47,16 @@ class Ledger:
         """
         return self._read_all("failed", FailedRecord)
 
-    def versions(self) -> Iterator[tuple[str, str, str]]:
+    def versions(self, states: Iterable[str] = STATES) -> Iterator[tuple[str, str, str]]:
         """Of each record: its state, its name, and something that changes with its content.
+
+        Args:
+            states: That are wanted.
 
         Raises:
             StorageError: The storage is out of reach.
         """
-        for state in STATES:
+        for state in states:
             with suppress(SourceError):  # no item has ended like this
                 for found in self._storage.walk(self.state.child(state), lambda name: False):
                     if isinstance(found, Found) and found.name.endswith(".json"):
@@ -135,8 +138,8 @@ class Ledger:
         self._storage.delete(self.state.child(f"failed/{item_id}.json"))
 
     def _read_all(self, wanted: str, kind: type[R]) -> Iterator[R]:
-        for state, name, _ in self.versions():
-            record = _parse(kind, self.content(state, name)) if state == wanted else None
+        for state, name, _ in self.versions([wanted]):
+            record = _parse(kind, self.content(state, name))
             if record is not None:
                 yield record
 

@@ -1,5 +1,7 @@
 """What an archive run was asked to do, as it travels to every worker."""
 
+import getpass
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +18,11 @@ from streamrestore.tasks import Stages, Task
 
 STATE_FOLDER = ".streamrestore"
 """In the target: what is done, what failed, segments that wait."""
+
+
+def default_scratch() -> Path:
+    """Where this user's copies of what is not in a machine's file systems are, unless somebody says."""
+    return Path(tempfile.gettempdir()) / f"streamrestore-{getpass.getuser()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePath
-from typing import Protocol
 
 from pipelines.archive.context import ArchiveContext
 from pipelines.archive.items import ArchiveItem
@@ -38,15 +37,6 @@ HELD_SECONDS = 1.0
 
 _NEVER = threading.Event()
 """Nobody stops a step: its worker is ended, and what it had finished stays."""
-
-
-class Step(Protocol):
-    """Something that is to be done for an item."""
-
-    @property
-    def item(self) -> ArchiveItem:
-        """The item."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from streamrestore.errors import WorkerLostError, WorkerStartError
 from workers.archive.contract import LANES, BuildContext, Lane, Step, StepContext, StepPoolState, WorkerInfo
 from workers.archive.futures import StepFuture
 from workers.futures import SerialThread
+from workers.inline import THREAD_NAME
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +38,7 @@ class InlineStepPool:
             except Exception as error:
                 raise WorkerStartError(f"the worker failed to start: {type(error).__name__}: {error}") from error
 
-        self._builder = SerialThread("build")
+        self._builder = SerialThread(f"{THREAD_NAME}-build")
         self._context = self._builder.submit(build_or_explain)
         self._queues: dict[Lane, SimpleQueue[_Job | None]] = {lane: SimpleQueue() for lane in LANES}
         self._lock = threading.Lock()
@@ -47,7 +48,8 @@ class InlineStepPool:
         self._closed = False
         for lane, threads in LANES.items():
             for number in range(threads):
-                threading.Thread(target=self._run, args=(lane,), name=f"{lane}-{number}", daemon=True).start()
+                name = f"{THREAD_NAME}-{lane}-{number}"
+                threading.Thread(target=self._run, args=(lane,), name=name, daemon=True).start()
 
     def submit(self, step: Step, lane: Lane, *, seconds: float | None = None, kind: str | None = None) -> "Future[Any]":
         """Queue a step; where building the context failed, its future raises why. Nothing hangs for being late here.
