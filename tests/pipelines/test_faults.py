@@ -17,7 +17,7 @@ from pipelines.engine import DRAIN_SECONDS
 from streamrestore.checkpoint import write_safetensors
 from tests.clips import Clip, make_clip
 from tests.networks import tiny_model
-from tests.pipelines.driver import Driver, Ended, in_segment, signalled, without_roots_rights
+from tests.pipelines.driver import Driver, Ended, in_segment, signalled
 
 SEGMENTS = 6
 CLIP = Clip(size=(32, 48), pts=tuple(range(0, 4 * SEGMENTS * 90000, 90000)), gop=4, b_frames=1)
@@ -38,12 +38,6 @@ class Bench:
         network: list[str | Path] = ["-t", "derain", "--weights", self.weights, "--stages", "1"]
         where = ["--workers", "0", "--devices", "cpu", "--progress", "plain"]
         return ["restore", source or self.source, *network, *where, "-o", output, *more]
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    with Driver(tmp_path_factory.mktemp("driver") / "log", without_roots_rights()) as driver:
-        yield driver
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from streamrestore.receipt import read_receipt, receipt_path
 from tests.clips import Clip, make_clip
 from tests.networks import tiny_model
 from tests.pipelines.archive.runs import check_whole, contents, ledger_of
-from tests.pipelines.driver import Driver, Ended, in_segment, signalled, without_roots_rights
+from tests.pipelines.driver import Driver, Ended, in_segment, signalled
 from tests.pipelines.test_faults import SmallDisk, mounted
 
 __all__ = ["mounted"]
@@ -46,12 +46,6 @@ class Bench:
         network: list[str | Path] = ["-t", "derain", "--weights", self.weights, "--stages", "1"]
         how = ["--workers", "0", "--devices", "cpu", "--preset", "ultrafast", "--progress", "plain"]
         return ["archive", "run", source or self.source, target, *network, *how, *more]
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    with Driver(tmp_path_factory.mktemp("driver") / "log", without_roots_rights()) as driver:
-        yield driver
 
 
 @pytest.fixture(scope="module")
