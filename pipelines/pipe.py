@@ -19,7 +19,7 @@ from pipelines.hardware import Decoding, with_nvenc
 from pipelines.looking import describe_shots, look
 from pipelines.outputs import Item, check_output
 from pipelines.partial import commit, hold_partial
-from pipelines.planning import FileOptions, plan_job_carry, plan_job_decoding, plan_job_patches
+from pipelines.planning import FileOptions, plan_job_carry, plan_job_decoding, plan_job_fields, plan_job_patches
 from pipelines.progress import Finished, Reporter, StopAware
 from streamrestore.assembly import muxer_loses_aspect
 from streamrestore.carry import CarryPlan
@@ -27,7 +27,7 @@ from streamrestore.encoder import check_encoder
 from streamrestore.encoding import Encoding, plan_encoding
 from streamrestore.errors import ConfigError, StreamRestoreError, VerificationError
 from streamrestore.frame import Stamp
-from streamrestore.interlacing import FieldPlan, detect_scan, plan_fields
+from streamrestore.interlacing import FieldPlan
 from streamrestore.opening import PIPE, find_opening, pipe_opening
 from streamrestore.patches import PatchPlan
 from streamrestore.pipes import PipeWriter, ReplayedPipe
@@ -153,8 +153,7 @@ def _plan(item: Item, info: SourceInfo, options: FileOptions) -> PipeJob:
         notes = [f"{other} is not taken from a pipe and will be lost" for other in info.other_streams]
         # To jump to a place that the header promises would read up to it.
         info = replace(info, other_streams=(), duration_seconds=None)
-    fields = plan_fields(info, detect_scan(info), deinterlace=options.deinterlace)
-    info = replace(info, video=fields.video)
+    info, fields = plan_job_fields(info, options)
     trim = plan_trim(info, options.start_seconds, options.stop_seconds)
     decoding = plan_job_decoding(info, fields, options)
     encoding = _plan_encoding(info, output, options, fields)

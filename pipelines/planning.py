@@ -73,9 +73,14 @@ class Network:
         """Floating-point operations of the whole chain."""
         return sum(flops_per_pixel(model.widths, self.stages) for model in self.models)
 
-    @property
-    def whole_pixels(self) -> int:
-        """Pixels of the largest frame that is restored in one piece, where that is asked for."""
+    def whole_pixels(self, patch: int | None) -> int | None:
+        """Pixels of the largest frame that is restored in one piece; None where that is not asked for.
+
+        Args:
+            patch: Side of the largest patch in pixels, if that is.
+        """
+        if not self.local_pooling or patch is not None:
+            return None
         return whole_pixels((model.widths for model in self.models), self.device)
 
     def words(self) -> str:
@@ -210,18 +215,14 @@ def prepare_file(item: Item, options: FileOptions) -> FileJob:
         OutputError: The output exists, cannot be written, or cannot hold what the input has.
     """
     opening = find_opening(item.source, options.input)
-    info = probe(opening)
-    fields = plan_fields(info, detect_scan(info), deinterlace=options.deinterlace)
-    info = replace(info, video=fields.video)
+    info, fields = plan_job_fields(probe(opening), options)
     trim = plan_trim(info, options.start_seconds, options.stop_seconds)
     if info.duration_seconds is not None and (options.start_seconds or 0) >= info.duration_seconds:
         raise ConfigError(
             f"--ss {options.start_seconds:g} is at or after the end of {item.source}, "
             f"which lasts {info.duration_seconds:.3f} s"
         )
-    suffix = item.output.suffix if item.output else None
-    encoding = plan_encoding(info, options.encoding, suffix, field_order=fields.flags)
-    encoding = with_nvenc(info, encoding, options.encoding, options.hwaccel, options.network.device)
+    encoding = plan_job_encoding(info, fields, options, item.output.suffix if item.output else None)
     output = item.output or (
         default_output(item.source, options.network.tasks, encoding.suffix, item.folder)
         if item.stem is None
@@ -248,6 +249,38 @@ def prepare_file(item: Item, options: FileOptions) -> FileJob:
     )
     log.info("%s: %s into %s", item.source, _describe_encoder(encoding), encoding.container)
     return job if done else _with_segments(job)
+
+
+def plan_job_fields(info: SourceInfo, options: FileOptions) -> tuple[SourceInfo, FieldPlan]:
+    """What is done about the fields of a video, and what is known of it with that decided.
+
+    Args:
+        info: As it was found.
+        options: What was asked for.
+
+    Raises:
+        ConfigError: It cannot be deinterlaced as was asked for.
+        SourceError: The source cannot be read any more.
+    """
+    fields = plan_fields(info, detect_scan(info), deinterlace=options.deinterlace)
+    return replace(info, video=fields.video), fields
+
+
+def plan_job_encoding(info: SourceInfo, fields: FieldPlan, options: FileOptions, suffix: str | None) -> Encoding:
+    """How a video is written to a file.
+
+    Args:
+        info: Its source, with the fields decided.
+        fields: As they are decided.
+        options: What was asked for.
+        suffix: Of the output; None leaves it to be chosen.
+
+    Raises:
+        ConfigError: The encoder does not exist, or does not fit.
+        OutputError: The container cannot hold it.
+    """
+    encoding = plan_encoding(info, options.encoding, suffix, field_order=fields.flags)
+    return with_nvenc(info, encoding, options.encoding, options.hwaccel, options.network.device)
 
 
 def plan_job_decoding(info: SourceInfo, fields: FieldPlan, options: FileOptions) -> Decoding:
@@ -343,7 +376,7 @@ def plan_job_patches(info: SourceInfo, network: Network, patch: int | None, fram
         batch_pixels=batch_pixels(network.device.kind),
         frames=frames * info.video.pictures_per_frame,
         patch=patch,
-        whole_pixels=network.whole_pixels if network.local_pooling and patch is None else None,
+        whole_pixels=network.whole_pixels(patch),
     )
 
 

@@ -183,10 +183,8 @@ class _Measure:
             PatchSizeError: No patches of the size that was asked for cover it.
         """
         network = self._network_of(item)
-        whole_pixels = network.whole_pixels if network.local_pooling and self._patch is None else None
-        computed = self._computed(
-            (header.height, header.width), network.crop, batch_pixels(network.device.kind), whole_pixels
-        )
+        size, batch = (header.height, header.width), batch_pixels(network.device.kind)
+        computed = self._computed(size, network.crop, batch, network.whole_pixels(self._patch))
         if header.frames is None or header.seconds is None:
             return None
         flops = network.flops_per_pixel * computed

@@ -22,19 +22,16 @@ from numpy.typing import NDArray
 from pipelines.archive.context import ArchiveContext
 from pipelines.archive.forecast import Measured, total_measured
 from pipelines.archive.items import ArchiveItem
-from pipelines.hardware import with_nvenc
-from pipelines.planning import FileOptions, plan_job_patches
+from pipelines.planning import FileOptions, plan_job_encoding, plan_job_fields, plan_job_patches
 from streamrestore.assessor import ShotAssessor
 from streamrestore.cpu import cpu_cores
 from streamrestore.devices import DeviceKind
 from streamrestore.encoder import check_encoder
-from streamrestore.encoding import Encoding, plan_encoding
 from streamrestore.errors import OutputError, SourceError, StreamRestoreError
 from streamrestore.frame import Chunk, Frame, Planes, Restored, Stamp, VideoFormat, planes_md5
-from streamrestore.interlacing import FieldPlan, detect_scan, plan_fields
 from streamrestore.opening import find_opening
 from streamrestore.patches import PatchPlan
-from streamrestore.probing import SourceInfo, probe
+from streamrestore.probing import probe
 from streamrestore.segment_file import segment_packets
 from streamrestore.segments import Segment
 from streamrestore.shots import find_shots, shot_at
@@ -154,14 +151,9 @@ class PreparedClip:
             SourceError: It cannot be read, or not be restored without loss.
         """
         began = time.process_time()
-        info = probe(find_opening(path, options.input))
         self.options = options
-        self.fields: FieldPlan = plan_fields(info, detect_scan(info), deinterlace=options.deinterlace)
-        self.info: SourceInfo = replace(info, video=self.fields.video)
-        encoding = plan_encoding(self.info, options.encoding, suffix, field_order=self.fields.flags)
-        self.encoding: Encoding = with_nvenc(
-            self.info, encoding, options.encoding, options.hwaccel, options.network.device
-        )
+        self.info, self.fields = plan_job_fields(probe(find_opening(path, options.input)), options)
+        self.encoding = plan_job_encoding(self.info, self.fields, options, suffix)
         check_encoder(self.info, self.encoding)
         self.source = Source(self.info, deinterlace=self.fields.deinterlace)
         self.look_seconds = time.process_time() - began
