@@ -387,5 +387,5 @@ def test_a_killed_run_goes_on_without_another_look(tmp_path: Path) -> None:
         finished = driver.run(*command, output, before=before)
     assert finished.code == 0, finished.said
     assert "looking at the footage" not in finished.said
-    assert "going on from an earlier run: 2 of 5 segments" in finished.said
+    assert "going on from an earlier run: 3 of 5 segments" in finished.said
     assert output.read_bytes() == (tmp_path / "undisturbed.mkv").read_bytes()
