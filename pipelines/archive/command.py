@@ -14,7 +14,7 @@ from pipelines.archive.context import ArchiveContext
 from pipelines.archive.items import ArchiveItem
 from pipelines.archive.listing import Listing, list_items
 from pipelines.archive.models import find_network
-from pipelines.archive.progress import ArchiveReporter, make_archive_reporter
+from pipelines.archive.progress import ArchiveReporter, clips_are, make_archive_reporter
 from pipelines.archive.request import STATE_FOLDER, ArchiveRequest, default_scratch
 from pipelines.archive.run import ArchiveRun, OnFailure
 from pipelines.archive.shards import parse_shard
@@ -102,7 +102,7 @@ def run_archive(wanted: RunParameters) -> ExitCode:
                 if failed := driver.progress.failed:
                     target = shlex.quote(wanted.target)
                     reporter.note(
-                        f"{failed} clips are in quarantine: `streamrestore archive status {target}` says why, "
+                        f"{clips_are(failed)} in quarantine: `streamrestore archive status {target}` says why, "
                         f"`streamrestore archive retry {target} --failed` tries again"
                     )
             except KeyboardInterrupt:

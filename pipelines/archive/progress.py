@@ -1,10 +1,10 @@
 """How an archive run is shown: a live line, plain lines, JSON lines, or nothing."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
@@ -117,6 +117,29 @@ class ArchiveProgress:
             "workers": self.workers,
             "bottleneck": self.load.bottleneck() if self.frames else None,
         }
+
+
+def describe_fields(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """What `ArchiveProgress.fields` gave, for people: items, done, failed, segments, frames/s, time left, workers.
+
+    Args:
+        fields: Empty where a run ended before it knew them.
+    """
+    if not fields:
+        return ()
+    left = fields["eta_seconds"]
+    return (
+        *(str(fields[name]) for name in ("items", "done", "failed")),
+        f"{fields['segments_done']}/{fields['segments']}",
+        f"{fields['frames_per_second']:.1f}",
+        describe_seconds(left) if left else "",
+        str(fields["workers"]),
+    )
+
+
+def clips_are(number: int) -> str:
+    """``1 clip is`` or ``2 clips are``."""
+    return "1 clip is" if number == 1 else f"{number} clips are"
 
 
 def describe_seconds(seconds: float) -> str:

@@ -40,6 +40,7 @@ _COLUMNS = (
 
 def status_command(target: Target, as_json: AsJson = False) -> None:
     """Say how far the runs on DST are, and what is in quarantine."""
+    from pipelines.archive.progress import clips_are, describe_fields
     from pipelines.archive.state import read_states
     from streamrestore.locations import parse_location
 
@@ -67,10 +68,10 @@ def status_command(target: Target, as_json: AsJson = False) -> None:
     table = Table("run", "items", "done", "failed", "segments", "frames/s", "eta", "workers")
     for state in states:
         shown = "running" if state.is_running else state.ended or "ended without a word"
-        keys = ("items", "done", "failed", "segments_done", "frames_per_second", "eta_seconds", "workers")
-        table.add_row(f"{state.host}: {shown}", *(str(state.progress.get(key, "")) for key in keys))
+        table.add_row(f"{state.host}: {shown}", *describe_fields(state.progress))
     console.print(table)
-    console.print(f"{len(done)} clips are done, {frames} frames; {len(failed)} are in quarantine")
+    rest = f"; {clips_are(len(failed))} in quarantine" if failed else ""
+    console.print(f"{clips_are(len(done))} done, {frames} frames{rest}")
     for record in failed[:SHOWN]:
         console.print(f"  {record.source}: {record.reason}", markup=False, soft_wrap=True)
     if failed:

@@ -86,9 +86,7 @@ def test_a_run_and_all_that_is_said_of_it_afterwards(tmp_path: Path, driver: Dri
     check_end(driver.run(*bench.arguments(target)), 0, "3 items", "done: deep/b.mkv: 16 frames")
     check_done(bench, target)
     check_end(driver.run(*bench.arguments(target)), 0, "3 items, 3 of them done before")
-    check_end(
-        driver.run("archive", "status", target), 0, "complete", "3 clips are done, 48 frames; 0 are in quarantine"
-    )
+    check_end(driver.run("archive", "status", target), 0, "complete", "3 clips are done, 48 frames\n", "0/0")
     status = json.loads(driver.run("archive", "status", target, "--json").said)
     assert (status["done"], status["failed"], status["runs"][0]["running"]) == (3, [], False)
     check_end(driver.run("archive", "verify", target), 0, "3 of 3 results")
@@ -136,11 +134,13 @@ def test_clips_are_taken_out_of_quarantine_from_any_folder(tmp_path: Path, drive
     at_home = f"import os\nos.chdir({str(tmp_path)!r})\n"
     ended = driver.run(*bench.arguments("out", source="in"), before=at_home)
     check_end(ended, 6, "failed: .*a.mp4", "failed: .*b.mkv")
-    check_end(driver.run("archive", "status", target), 0, "2 are in quarantine", "archive retry")
+    check_end(driver.run("archive", "status", target), 0, "2 clips are in quarantine", "archive retry")
     check_end(driver.run("archive", "retry", target), 2, "--failed")
     check_end(driver.run("archive", "retry", target, "c.mp4"), 2, "c.mp4 is not in quarantine")
     shutil.copy2(bench.source / "a.mp4", source / "a.mp4")
-    check_end(driver.run("archive", "retry", target, "a.mp4"), 6, "done: a.mp4", "1 in quarantine")
+    check_end(
+        driver.run("archive", "retry", target, "a.mp4"), 6, "done: a.mp4", "1 in quarantine", "1 clip is in quarantine"
+    )
     shutil.copy2(bench.source / "deep/b.mkv", source / "deep/b.mkv")
     check_end(driver.run("archive", "retry", target, "--failed"), 0, "done: deep/b.mkv")
     assert contents(target) == bench.expected
