@@ -6,7 +6,7 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -73,9 +73,9 @@ class Capacity:
             )
 
 
-def nodes_among(nodes: Iterable[Mapping[str, Any]]) -> tuple[Node, ...]:
-    """What there is of a list of nodes as Ray has it."""
-    alive = [node["Resources"] for node in nodes if node["Alive"]]
+def nodes_among(nodes: Iterable[Mapping[str, Any]], leaving: Collection[str] = ()) -> tuple[Node, ...]:
+    """What there is of a list of nodes as Ray has it, without those that are about to leave."""
+    alive = [node["Resources"] for node in nodes if node["Alive"] and node["NodeID"] not in leaving]
     return tuple(Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0)) for resources in alive)
 
 

@@ -225,6 +225,7 @@ class RayStepPool:
         room = placement.room(sight.nodes)
         if placement.grows:
             self._scheduler.grow(room)
+        self._scheduler.leave(sight.leaving)
         self._scheduler.make_room(room, placement.places(sight.claimed_gpus), time.monotonic())
 
     def _start(self, lives: Iterable[Life]) -> None:

@@ -178,8 +178,18 @@ class StepScheduler:
             self._unreserve(slot.life.slot)
             self._file(slot)
 
+    def leave(self, nodes: Collection[str]) -> None:
+        """Leave machines that are about to go, as steps end; their workers wait for others then.
+
+        Args:
+            nodes: Ray's ids of all such machines.
+        """
+        for slot in self._slots.leave(nodes):
+            self._unreserve(slot.life.slot)
+            self._file(slot)
+
     def drained(self, now: float) -> tuple[Life, ...]:
-        """Workers to be killed now, since others claim their devices; they are no deaths."""
+        """Workers to be killed now, since others claim their devices, or their machines go; they are no deaths."""
         slots = self._slots.drained()
         lives = self._slots.end_drained(now)
         for slot in slots:
@@ -285,12 +295,7 @@ class StepScheduler:
     def _file(self, slot: Slot) -> None:
         """Keep a slot where its state and its steps say, after either has changed."""
         number = slot.life.slot
-        is_open = (
-            slot.state is SlotState.READY
-            and not slot.draining
-            and slot.reserved is None
-            and not any(self._is_suspect(step) for step in slot.runs)
-        )
+        is_open = slot.takes_steps and slot.reserved is None and not any(self._is_suspect(step) for step in slot.runs)
         for lane, most in LANES.items():
             loads = self._open.setdefault((lane, slot.kind), tuple({} for _ in range(most)))
             for slots in loads:
@@ -367,7 +372,7 @@ class StepScheduler:
         able = (
             slot
             for slot in self._slots.among(SlotState.READY)
-            if slot.reserved is None and not slot.draining and kind in (None, slot.kind)
+            if slot.reserved is None and slot.takes_steps and kind in (None, slot.kind)
         )
         slot = min(able, key=lambda slot: len(slot.runs), default=None)
         if slot is not None:

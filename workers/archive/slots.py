@@ -1,9 +1,10 @@
-"""Which workers there are: started, replaced when they die, and ended where others claim their devices.
+"""Which workers there are: started, replaced when they die, ended where devices are claimed or machines go.
 
 No Ray, no threads and no clock in here. A worker is a *slot* that lives several *lives*, one after each death.
 """
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
@@ -63,7 +64,9 @@ class Slot:
     broken: bool = False
     """Whether its last workers could not start, or only died."""
     draining: bool = False
-    """It gets no more steps, and is ended when it has none."""
+    """It leaves its device to others: it gets no more steps, and is ended when it has none."""
+    leaving: bool = False
+    """Its machine is about to go: the same, and for good."""
     reserved: int | None = None
     """A step that waits until this slot has no other."""
     node: str = ""
@@ -77,6 +80,11 @@ class Slot:
     """Deaths since a worker was ready."""
     rests: int = 0
     """How often it has rested since a step was answered."""
+
+    @property
+    def takes_steps(self) -> bool:
+        """Whether it may be given another step."""
+        return self.state is SlotState.READY and not self.draining and not self.leaving
 
     def load(self, lane: Lane) -> int:
         """How many steps of a lane it has."""
@@ -99,6 +107,7 @@ class Slots:
         self._devices, self._reserved = 0, 0
         self._quiet_until = -inf
         self._draining: dict[int, Slot] = {}
+        self._leaving: dict[int, Slot] = {}
         self._withdrawn: list[Life] = []
         """Workers that waited, and were ended for a claim."""
         self._most_placed = 0
@@ -205,7 +214,7 @@ class Slots:
         """
         new = reserved > self._reserved
         self._devices, self._reserved = devices, reserved
-        placed = self.among(SlotState.BUILDING, SlotState.READY)
+        placed = [slot for slot in self.among(SlotState.BUILDING, SlotState.READY) if not slot.leaving]
         draining = list(self._draining.values())
         usable = devices - reserved if reserved else len(self._slots)
         excess = len(placed) - len(draining) - usable
@@ -224,17 +233,38 @@ class Slots:
             self._leave(slot, now)
         return changed
 
+    def leave(self, nodes: Collection[str]) -> list[Slot]:
+        """Leave machines that are about to go.
+
+        Args:
+            nodes: Ray's ids of them.
+
+        Returns:
+            Slots that do so from now on.
+        """
+        placed = self.among(SlotState.BUILDING, SlotState.READY) if nodes else ()
+        changed = [slot for slot in placed if slot.node in nodes and not slot.leaving]
+        for slot in changed:
+            slot.draining, slot.leaving = False, True
+            self._draining.pop(slot.life.slot, None)
+            self._leaving[slot.life.slot] = slot
+        return changed
+
     def drained(self) -> list[Slot]:
-        """Slots that are to leave their devices and have nothing to do."""
-        return [slot for slot in self._draining.values() if not slot.runs]
+        """Slots that are to leave their devices, or their machines, and have nothing to do."""
+        return [slot for slot in (*self._draining.values(), *self._leaving.values()) if not slot.runs]
 
     def end_drained(self, now: float) -> tuple[Life, ...]:
-        """Workers to be killed, since others claim their devices; they are no deaths, and away until there is room."""
+        """Workers to be killed, since others claim their devices, or their machines go.
+
+        They are no deaths, and away until there is room.
+        """
         idle = self.drained()
         lives = (*self._withdrawn, *(slot.life for slot in idle))
         self._withdrawn = []
         for slot in idle:
-            self._quiet_until = now + QUIET_SECONDS
+            if slot.draining:
+                self._quiet_until = now + QUIET_SECONDS
             self._leave(slot, now)
         return lives
 
@@ -250,18 +280,20 @@ class Slots:
             self.nodes -= Counter([slot.node])
         self._enter(slot, SlotState.AWAY, now)
         slot.life = Life(slot.life.slot, slot.life.number + 1)
-        slot.draining = False
+        slot.draining = slot.leaving = False
         self._draining.pop(slot.life.slot, None)
+        self._leaving.pop(slot.life.slot, None)
 
     def _active(self) -> int:
         return len(self._slots) - self.count(SlotState.AWAY)
 
     def _room(self, now: float) -> int:
-        """How many workers there may be now: those that wait included, and those that drain."""
+        """How many workers there may be now: those that wait included, and those that are to be ended."""
         if not self._reserved:
             return len(self._slots)
         missing = max(0, len(self._slots) - self._devices) if now >= self._quiet_until else 0
-        return max(0, self._devices - self._reserved) + len(self._draining) + missing
+        ending = len(self._draining) + len(self._leaving)
+        return max(0, self._devices - self._reserved) + ending + missing
 
     def _is_lost(self, now: float) -> bool:
         away = self._slots_in[SlotState.AWAY]

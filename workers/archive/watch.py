@@ -1,4 +1,4 @@
-"""A thread that looks at the cluster: which machines there are, and what of them is claimed.
+"""A thread that looks at the cluster: which machines there are, which of them are to go, and what is claimed.
 
 It may hang with the cluster's head; the pool's own thread must not.
 """
@@ -26,6 +26,9 @@ class Sight:
     """A cluster at one moment."""
 
     nodes: tuple[Node, ...]
+    """That stay."""
+    leaving: frozenset[str]
+    """Ray's ids of machines that drain: their owner is about to take them away, and Ray starts nothing there."""
     claimed_gpus: float
 
 
@@ -49,13 +52,15 @@ class ClusterWatch:
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        looks, nodes = 0, tuple[Node, ...]()
+        looks, nodes, leaving = 0, tuple[Node, ...](), frozenset[str]()
         while not self._stopped.wait(CLAIMS_SECONDS):
             try:
                 claimed = claimed_gpus(ray.util.list_named_actors(all_namespaces=True))
-                if looks % LOOKS_PER_NODES == 0:
-                    nodes = nodes_among(ray.nodes())  # type: ignore[no-untyped-call] # Ray's, without types
+                # There is no public way to ask; Ray's own Serve asks in this one.
+                left, leaving = leaving, frozenset(ray._private.state.state.get_draining_nodes())
+                if looks % LOOKS_PER_NODES == 0 or left != leaving:
+                    nodes = nodes_among(ray.nodes(), leaving)  # type: ignore[no-untyped-call] # Ray's, without types
             except ray_errors.RayError:
                 continue  # its head is not to be reached at this moment
             looks += 1
-            self._tell(Sight(nodes, claimed))
+            self._tell(Sight(nodes, leaving, claimed))

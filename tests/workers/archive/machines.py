@@ -5,8 +5,10 @@ Machines are Ray's own processes on this one. All of them are ended by their pro
 
 import os
 import signal
+import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ os.environ |= {"RAY_health_check_failure_threshold": "3", "RAY_AUTH_MODE": "disa
 import tests
 from tests.workers.archive.fakes import Build, Marked, Sleep
 from workers.archive import StepPool, open_step_pool
+from workers.archive.watch import CLAIMS_SECONDS
 from workers.quiet_ray import ray
 
 PATIENCE_SECONDS = 100.0
@@ -102,6 +105,37 @@ def grow_and_freeze(folder: Path) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def drain(folder: Path) -> None:
+    """A machine is told to go: it ends the steps it has, gets no others, and goes; nothing is done twice."""
+    with machines() as cluster:
+        cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+        pool = open_step_pool(Build(), workers=2, address=cluster.address)
+        first = pool.first_ready(PATIENCE_SECONDS)
+        second = cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+        wait_until(pool, lambda: pool.state().workers == 2)
+        (other,) = set(pool.workers()) - {first}
+
+        end, begun = folder / "end", [folder / str(number) for number in range(4)]
+        futures = [pool.submit(Marked(path, end), "restore") for path in begun]
+        wait_until(pool, lambda: all(path.exists() for path in begun))
+        command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", cluster.address]
+        command += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "it is wanted back"]
+        subprocess.run([*command, "--node-id", second.node_id], check=True)
+        time.sleep(3 * CLAIMS_SECONDS)  # until the pool has seen it, which nothing tells
+        late = [pool.submit(Sleep(), "restore") for _ in range(4)]
+        end.touch()
+        assert Counter(future.result(PATIENCE_SECONDS) for future in futures) == {first.pid: 2, other.pid: 2}
+        assert {future.result(PATIENCE_SECONDS)[1] for future in late} == {first.pid}
+        wait_until(pool, lambda: pool.state().waiting == 1)
+        state = pool.state()
+        assert (state.deaths, state.redispatched, state.nodes) == (0, 0, 1), repr(pool)
+        wait_until(pool, lambda: not second.any_processes_alive() or "raylet" in dict(second.dead_processes()))
+
+        cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+        wait_until(pool, lambda: pool.state().workers == 2)
+        pool.close()
+
+
 if __name__ == "__main__":
     with TemporaryDirectory() as temporary:
-        {"die": come_and_die, "freeze": grow_and_freeze}[sys.argv[1]](Path(temporary))
+        {"die": come_and_die, "drain": drain, "freeze": grow_and_freeze}[sys.argv[1]](Path(temporary))

@@ -57,6 +57,9 @@ class Simulation:
     blamed: Counter[int] = field(default_factory=Counter)
     ended: dict[int, str] = field(default_factory=dict)
     reserved: int = 0
+    machine: int = 0
+    """Number of the one on which workers are placed now; those with lower ones go."""
+    placed_on: dict[Life, int] = field(default_factory=dict)
 
     def end(self, step: int, how: str) -> None:
         assert step not in self.ended, "a step ended twice"
@@ -72,6 +75,7 @@ class Simulation:
         for life, step in given:
             _, kind = self.steps[step]
             assert kind in (None, self.kind_of[life]), "a step went to a worker of another kind"
+            assert self.placed_on[life] == self.machine, "a step went to a machine that is about to go"
             assert step not in self.running[life], "a worker has a step twice"
             assert not self.blamed[step] or not self.running[life], "a suspect has company"
             assert not self.alone.get(life, frozenset()) - self.ended.keys(), "a suspect gets company"
@@ -83,7 +87,8 @@ class Simulation:
 
     def begin(self, life: Life) -> None:
         self.waiting.remove(life)
-        assert self.scheduler.placed(life, "node", (str(life.slot),), self.now)
+        assert self.scheduler.placed(life, str(self.machine), (str(life.slot),), self.now)
+        self.placed_on[life] = self.machine
         kind = self.kinds[life.slot % len(self.kinds)]
         assert self.scheduler.ready(life, kind, self.now)
         self.running[life], self.kind_of[life] = [], kind
@@ -127,7 +132,11 @@ class Simulation:
                 self.begin(life)
 
     def trouble(self, busy: list[Life]) -> None:
-        what = self.data.draw(st.sampled_from(["claim", "node", "hang", "error", "cancel"]))
+        what = self.data.draw(st.sampled_from(["claim", "node", "leave", "hang", "error", "cancel"]))
+        if what == "leave":
+            self.machine += 1
+            self.scheduler.leave({str(number) for number in range(self.machine)})
+            return
         if what == "claim":
             self.reserved = self.data.draw(st.integers(0, 3))
             self.scheduler.make_room(len(self.scheduler_slots()), self.reserved, self.now)
@@ -460,6 +469,47 @@ def test_a_claim_ends_a_worker_when_it_has_no_step_and_brings_it_back_when_it_is
     scheduler.make_room(2, 0, 101.0)
     assert scheduler.starts(101.0) == (Life(ended[0].slot, 1),)
     assert scheduler.state().deaths == 0
+
+
+def test_a_machine_that_goes_gets_no_steps_and_its_worker_waits_for_another_one_when_it_has_none() -> None:
+    scheduler = StepScheduler(PATIENCE)
+    scheduler.grow(2)
+    for life, node in zip(scheduler.starts(0.0), ("stays", "goes"), strict=True):
+        scheduler.placed(life, node, (), 0.0)
+        scheduler.ready(life, "a", 0.0)
+    add(scheduler, *range(10))
+    scheduler.assign(0.0)
+    scheduler.leave({"goes"})
+    scheduler.leave({"goes"})
+    scheduler.answered(Life(1, 0), 1, 1.0)
+    assert scheduler.drained(1.0) == ()
+    assert scheduler.assign(1.0) == ()
+    scheduler.answered(Life(1, 0), 3, 1.0)
+    assert scheduler.drained(1.0) == (Life(1, 0),)
+    assert scheduler.starts(1.0) == (Life(1, 1),)
+    scheduler.placed(Life(1, 1), "comes", (), 2.0)
+    scheduler.leave({"goes"})
+    scheduler.ready(Life(1, 1), "a", 2.0)
+    assert [life for life, _ in scheduler.assign(2.0)] == [Life(1, 1)] * 2
+    assert scheduler.drained(2.0) == ()
+    assert (scheduler.state().deaths, scheduler.state().redispatched) == (0, 0)
+
+
+def test_a_claim_counts_only_machines_that_stay() -> None:
+    scheduler = StepScheduler(PATIENCE)
+    scheduler.grow(2)
+    for life, node in zip(scheduler.starts(0.0), ("stays", "goes"), strict=True):
+        scheduler.placed(life, node, (), 0.0)
+        scheduler.ready(life, "a", 0.0)
+    add(scheduler, *range(10))
+    scheduler.assign(0.0)
+    scheduler.leave({"goes"})
+    scheduler.make_room(1, 1, 1.0)
+    for slot, step in ((0, 0), (1, 1), (0, 2), (1, 3)):
+        scheduler.answered(Life(slot, 0), step, 2.0)
+    assert set(scheduler.drained(2.0)) == {Life(0, 0), Life(1, 0)}
+    scheduler.make_room(1, 0, 100.0)
+    assert scheduler.starts(100.0) == (Life(0, 1), Life(1, 1))
 
 
 def test_a_claim_that_goes_before_a_step_ends_changes_nothing() -> None:
