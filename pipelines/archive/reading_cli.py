@@ -125,10 +125,15 @@ def index_command(target: Target) -> None:
     """Make this machine's copy of the records of DST anew; other commands keep it up to date themselves."""
     from pipelines.archive.index import Index
     from pipelines.archive.ledger import Ledger
+    from pipelines.archive.state import read_states
     from streamrestore.locations import parse_location
 
-    index = Index(Ledger(parse_location(target)))
-    typer.echo(f"{index.path}: {index.rebuild()} records")
+    place = parse_location(target)
+    index = Index(Ledger(place))
+    count = index.rebuild()
+    if not count:
+        read_states(place)  # which refuses a folder that is no target
+    typer.echo(f"{index.path}: {count} records")
 
 
 def _index(target: str) -> "Index":

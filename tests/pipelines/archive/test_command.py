@@ -101,7 +101,7 @@ def test_a_run_and_all_that_is_said_of_it_afterwards(tmp_path: Path, driver: Dri
     check_goes_on(driver, bench, target)
 
 
-@pytest.mark.parametrize("command", ["status", "report", "verify", "retry"])
+@pytest.mark.parametrize("command", ["status", "report", "verify", "index", "retry"])
 def test_a_target_without_an_archive_is_refused(tmp_path: Path, driver: Driver, command: str) -> None:
     more = ["--failed"] if command == "retry" else []
     check_end(driver.run("archive", command, tmp_path / "nothing", *more), 2, "holds no archive")
