@@ -214,9 +214,9 @@ def _troubles(plan: ArchivePlan) -> Iterator[str]:
     for folder in plan.listing.unread[:SHOWN]:
         yield f"the folder {folder.name} cannot be read: {folder.reason}; what is in it is not known"
     for detail in plan.details:
-        which = detail.example if detail.clips == 1 else f"{detail.example} and {detail.clips - 1:,} clips like it"
+        others = f" and {_number(detail.clips - 1, 'clip')} like it" if detail.clips > 1 else ""
         for note in detail.notes:
-            yield f"{which}: {'cannot be restored: ' * detail.refused}{note}"
+            yield f"{detail.example}{others}: {'cannot be restored: ' * detail.refused}{note}"
     unreadable = plan.survey.unreadable
     for clip in unreadable[:SHOWN]:
         yield f"cannot be read: {clip.name}: {clip.reason}"

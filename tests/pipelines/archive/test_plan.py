@@ -1,5 +1,6 @@
 """A plan says what a run would do, writes nothing where its results go, and is not far from what a run takes."""
 
+import io
 import json
 import tracemalloc
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import av
 import fsspec
 import pytest
+from rich.console import Console
 from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner, Result
@@ -18,7 +20,7 @@ from pipelines.archive.context import ArchiveContext
 from pipelines.archive.header_survey import network_by_options, survey_headers
 from pipelines.archive.listing import list_items
 from pipelines.archive.plan import plan_archive
-from pipelines.archive.plan_report import plan_document
+from pipelines.archive.plan_report import plan_document, print_plan
 from pipelines.archive.trial import Trial, TryClips
 from pipelines.exit_codes import ExitCode
 from streamrestore.devices import choose_devices, find_devices
@@ -212,11 +214,15 @@ def test_what_is_impossible_is_refused_as_by_a_run(tmp_path: Path) -> None:
 def test_containers_that_cannot_hold_something_are_named(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     make_clip(tmp_path / "in" / "film.mkv", Clip(sound="flac", subtitles=((0, 200, "Hm"),)))
-    (tmp_path / "list.jsonl").write_text(json.dumps({"source": "in/film.mkv", "output": "film.ts"}))
+    rows = [json.dumps({"source": "in/film.mkv", "output": f"{name}.ts"}) for name in ("first", "second")]
+    (tmp_path / "list.jsonl").write_text("\n".join(rows))
     plan = plan_archive(wanted(tmp_path / "list.jsonl", tmp_path / "out"))
     [detail] = plan.details
     assert detail.refused
     assert "cannot hold" in detail.notes[0]
+    said = io.StringIO()
+    print_plan(plan, 1, Console(file=said, width=200))
+    assert "film.mkv and 1 clip like it: cannot be restored" in said.getvalue()
 
 
 def test_on_a_cluster_its_own_machines_try_and_are_counted(ray_cluster: None, footage: Path, tmp_path: Path) -> None:
