@@ -126,6 +126,20 @@ def test_options_that_are_wrong_for_all_clips_put_none_into_quarantine(
     assert not list(ledger_of(tmp_path / "out").failed())
 
 
+@pytest.mark.ray
+def test_workers_of_an_archive_make_the_bytes_of_restore(
+    tmp_path: Path, driver: Driver, bench: Bench, device: str
+) -> None:
+    """With the weights and the precision that users have."""
+    options = ["-t", "derain", "--stages", "1", "--devices", "0" if device == "cuda" else "cpu", "--workers"]
+    check_end(driver.run("archive", "run", bench.source, tmp_path / "archive", *options, "1"), 0)
+    for name in NAMES:
+        output = tmp_path / "alone" / name
+        output.parent.mkdir(parents=True, exist_ok=True)
+        check_end(driver.run("restore", bench.source / name, *options, "0", "-o", output), 0)
+    assert contents(tmp_path / "archive") == contents(tmp_path / "alone")
+
+
 def test_clips_are_taken_out_of_quarantine_from_any_folder(tmp_path: Path, driver: Driver, bench: Bench) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
     shutil.copytree(bench.source, source)
