@@ -234,7 +234,7 @@ class ArchiveRun:
 
     def _submit(self, active: _Active, name: str, step: Any, *, side: bool) -> None:  # noqa: ANN401 - any step
         kind = None if active.planned is None else active.planned.kind
-        future = self._pool.submit(step, "side" if side else "restore", kind=kind)
+        future = self._pool.submit(step, "side" if side else "restore", kind=kind, group=active.item.id)
         active.futures.add(future)
         future.add_done_callback(lambda done: self._ended.put((active, name, done)))
 

@@ -74,10 +74,19 @@ class StepPool(Protocol):
     """Runs steps on one or more workers. Thread-safe.
 
     Steps of a lane are begun in the order in which they were submitted, as far as workers of their kind are free, and
-    end in any order. A pool does not bound how much it is given.
+    end in any order. Where there are several machines, a worker prefers steps of groups that its machine has begun to
+    those that another one has, but takes these rather than none. A pool does not bound how much it is given.
     """
 
-    def submit(self, step: Step, lane: Lane, *, seconds: float | None = None, kind: str | None = None) -> "Future[Any]":
+    def submit(
+        self,
+        step: Step,
+        lane: Lane,
+        *,
+        seconds: float | None = None,
+        kind: str | None = None,
+        group: str | None = None,
+    ) -> "Future[Any]":
         """Queue a step.
 
         Args:
@@ -85,6 +94,7 @@ class StepPool(Protocol):
             lane: What it mostly uses.
             seconds: What it is expected to take. Far beyond that its worker is ended, and it is run again elsewhere.
             kind: Only workers of this kind run it.
+            group: A name for all steps that read the same source; None: it reads none that others do.
 
         Returns:
             The step's result or its own error; `WorkerLostError` where workers kept dying with it, or none that may

@@ -51,7 +51,15 @@ class InlineStepPool:
                 name = f"{THREAD_NAME}-{lane}-{number}"
                 threading.Thread(target=self._run, args=(lane,), name=name, daemon=True).start()
 
-    def submit(self, step: Step, lane: Lane, *, seconds: float | None = None, kind: str | None = None) -> "Future[Any]":
+    def submit(
+        self,
+        step: Step,
+        lane: Lane,
+        *,
+        seconds: float | None = None,
+        kind: str | None = None,
+        group: str | None = None,
+    ) -> "Future[Any]":
         """Queue a step; where building the context failed, its future raises why. Nothing hangs for being late here.
 
         Raises:

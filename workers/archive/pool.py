@@ -115,7 +115,15 @@ class RayStepPool:
         self._thread.start()
         cluster.started.add_done_callback(lambda _: self._calls.put(self._start_workers))
 
-    def submit(self, step: Step, lane: Lane, *, seconds: float | None = None, kind: str | None = None) -> "Future[Any]":
+    def submit(
+        self,
+        step: Step,
+        lane: Lane,
+        *,
+        seconds: float | None = None,
+        kind: str | None = None,
+        group: str | None = None,
+    ) -> "Future[Any]":
         """Queue a step.
 
         Raises:
@@ -131,7 +139,7 @@ class RayStepPool:
             # Under the lock, so that numbers are in the order in which they are added.
             number = next(self._numbers)
             self._jobs[number] = _Job(step, lane, future)
-            self._calls.put(partial(self._add, number, lane, kind, seconds))
+            self._calls.put(partial(self._add, number, lane, kind, seconds, group))
         future.add_done_callback(partial(self._drop_if_cancelled, number))
         return future
 
@@ -256,8 +264,8 @@ class RayStepPool:
             if not self._first.done():
                 settle(self._first, info)
 
-    def _add(self, number: int, lane: Lane, kind: str | None, seconds: float | None) -> None:
-        self._scheduler.add(number, lane, kind, seconds, time.monotonic())
+    def _add(self, number: int, lane: Lane, kind: str | None, seconds: float | None, group: str | None) -> None:
+        self._scheduler.add(number, lane, kind, seconds, time.monotonic(), group)
 
     def _dispatch(self, assignments: Iterable[Assignment]) -> None:
         for life, number in assignments:

@@ -1,8 +1,8 @@
 """Which worker runs which step: again after a death, twice at the end, and not where live streams need the device.
 
 No Ray, no threads and no clock in here: the pool reports what happened and when, and does what is decided. Steps are
-named by number, and the lowest that waits comes first; a worker is a *slot* that lives several *lives*, one after each
-death. A step may be run twice, so its first answer counts.
+named by number, and the lowest that waits comes first, of those that a machine should take (`StepQueues`); a worker is
+a *slot* that lives several *lives*, one after each death. A step may be run twice, so its first answer counts.
 
 What one event costs does not grow with slots or steps, but for what happens rarely or at most once a second.
 """
@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from workers.archive.contract import LANES, Lane, StepPoolState
 from workers.archive.patience import StepPatience
+from workers.archive.queues import StepQueues
 from workers.archive.slots import Run, Slot, Slots, SlotState
 from workers.scheduling import Life
 
@@ -78,11 +79,12 @@ class StepScheduler:
         self._slots = Slots(self._patience)
         self._open: dict[tuple[Lane, str], tuple[dict[int, Slot], ...]] = {}
         """Slots that may take steps of a lane, by their kind and how many they have of it; the newest is last."""
+        self._open_at: dict[tuple[Lane, str, str], tuple[dict[int, Slot], ...]] = {}
+        """The same slots, by their machines, too."""
         self._steps: dict[int, _Step] = {}
         """Those that wait and those that run."""
-        self._waiting: set[int] = set()
-        self._queues: dict[tuple[Lane, str | None], list[int]] = {}
-        """Heaps of those that wait, and of some that do not any more."""
+        self._queues = StepQueues()
+        """Of those that wait, but for suspects."""
         self._suspects: dict[int, int | None] = {}
         """Steps that wait and that workers died with, and the slot that is reserved for each."""
         self._runs: dict[Lane, dict[Run, None]] = {lane: {} for lane in LANES}
@@ -102,12 +104,13 @@ class StepScheduler:
 
     def state(self) -> StepPoolState:
         """A summary for progress lines."""
+        waiting = len(self._queues) + len(self._suspects)
         return StepPoolState(
             workers=self._slots.count(SlotState.READY),
             wanted=len(self._slots),
             waiting=self._slots.count(SlotState.WAITING),
-            busy=len(self._steps) - len(self._waiting),
-            queued=len(self._waiting),
+            busy=len(self._steps) - waiting,
+            queued=waiting,
             deaths=self._slots.deaths,
             redispatched=self._redispatched,
             nodes=len(self._slots.nodes),
@@ -187,6 +190,7 @@ class StepScheduler:
         for slot in self._slots.leave(nodes):
             self._unreserve(slot.life.slot)
             self._file(slot)
+            self._queues.desert(slot.node)
 
     def drained(self, now: float) -> tuple[Life, ...]:
         """Workers to be killed now, since others claim their devices, or their machines go; they are no deaths."""
@@ -210,9 +214,12 @@ class StepScheduler:
 
     # Steps
 
-    def add(self, step: int, lane: Lane, kind: str | None, seconds: float | None, now: float) -> None:
+    def add(
+        self, step: int, lane: Lane, kind: str | None, seconds: float | None, now: float, group: str | None = None
+    ) -> None:
         """A new step waits; its number is higher than those of all before it."""
         self._steps[step] = _Step(lane, kind, seconds)
+        self._queues.add(step, lane, kind, group)
         self._queue(step)
         if kind is not None and kind not in self._slots.kinds:
             self._absent_since.setdefault(kind, now)
@@ -220,7 +227,7 @@ class StepScheduler:
     def drop(self, step: int) -> None:
         """Forget a step that nobody waits for any more. A worker that has it goes on, for nothing."""
         self._steps.pop(step, None)
-        self._waiting.discard(step)
+        self._queues.forget(step)
         self._unreserve(self._suspects.pop(step, None))
 
     def answered(self, life: Life, step: int, now: float) -> bool:
@@ -258,6 +265,7 @@ class StepScheduler:
         known.slots.discard(life.slot)
         if known.slots:
             return False
+        self._queues.shun(step, slot.node)
         self.drop(step)
         return True
 
@@ -268,7 +276,11 @@ class StepScheduler:
         kinds = {kind for kind, since in self._absent_since.items() if now - since >= self._patience.kind_seconds}
         if not kinds:
             return ()
-        steps = tuple(sorted(step for step in self._waiting if self._steps[step].kind in kinds))
+        steps = tuple(
+            number
+            for number, step in sorted(self._steps.items())
+            if step.kind in kinds and (number in self._queues or number in self._suspects)
+        )
         for step in steps:
             self.drop(step)
         for kind in kinds:
@@ -283,7 +295,7 @@ class StepScheduler:
         """Steps that take long, and that another worker with nothing else to do is to run as well."""
         given = list[Assignment]()
         for (lane, kind), (idle, *_) in self._open.items():
-            if idle and self._head(lane, None) is None and self._head(lane, kind) is None:
+            if idle and self._queues.first(lane, None) is None and self._queues.first(lane, kind) is None:
                 for slot, step in zip(tuple(idle.values()), self._stragglers(lane, kind, now), strict=False):
                     self._redispatched += 1
                     self._steps[step].twice = True
@@ -297,12 +309,13 @@ class StepScheduler:
         number = slot.life.slot
         is_open = slot.takes_steps and slot.reserved is None and not any(self._is_suspect(step) for step in slot.runs)
         for lane, most in LANES.items():
-            loads = self._open.setdefault((lane, slot.kind), tuple({} for _ in range(most)))
-            for slots in loads:
+            of_all = self._open.setdefault((lane, slot.kind), tuple({} for _ in range(most)))
+            at_home = self._open_at.setdefault((lane, slot.kind, slot.node), tuple({} for _ in range(most)))
+            for slots in (*of_all, *at_home):
                 slots.pop(number, None)
             load = slot.load(lane)
             if is_open and load < most:
-                loads[load][number] = slot
+                of_all[load][number] = at_home[load][number] = slot
 
     def _close(self, slot: Slot, now: float) -> None:
         """A slot has no worker any more."""
@@ -310,6 +323,10 @@ class StepScheduler:
         self._file(slot)
         if slot.kind and slot.kind not in self._slots.kinds:
             self._absent_since.setdefault(slot.kind, now)
+        if slot.node not in self._slots.nodes:
+            self._queues.desert(slot.node)
+            for lane in LANES:
+                self._open_at.pop((lane, slot.kind, slot.node), None)
 
     # How steps are kept
 
@@ -318,19 +335,10 @@ class StepScheduler:
         return step is not None and step.deaths > 0
 
     def _queue(self, number: int) -> None:
-        step = self._steps[number]
-        self._waiting.add(number)
-        if step.deaths:
+        if self._steps[number].deaths:
             self._suspects[number] = None
         else:
-            heappush(self._queues.setdefault((step.lane, step.kind), []), number)
-
-    def _head(self, lane: Lane, kind: str | None) -> int | None:
-        """The first step that waits for a worker of a kind, or of any."""
-        queue = self._queues.get((lane, kind), [])
-        while queue and (queue[0] not in self._waiting or queue[0] in self._suspects):
-            heappop(queue)
-        return queue[0] if queue else None
+            self._queues.put(number)
 
     def _take_back(self, slot: Slot, blamed: Collection[int]) -> Verdict:
         """Let the steps of a dead worker wait again; those that had too many of them fail."""
@@ -395,18 +403,24 @@ class StepScheduler:
                 yield assignment
 
     def _assign_first(self, lane: Lane, now: float) -> Assignment | None:
-        """Give the first step of a lane that some worker may take."""
-        kinds = [kind for queue_lane, kind in self._queues if queue_lane == lane]
-        heads = sorted((head, kind) for kind in kinds if (head := self._head(lane, kind)) is not None)
-        for number, kind in heads:
+        """Give a step of a lane: the first that some worker may take, unless that worker has others at home."""
+        for number, kind in self._queues.heads(lane):
             slot = self._free_slot(lane, kind)
-            if slot is not None:
-                return self._give(number, slot, now)
+            if slot is None:
+                continue
+            at_home = self._free_slot(lane, kind, self._queues.home(number))
+            if at_home is not None and at_home.load(lane) == slot.load(lane):
+                return self._give(number, at_home, now)
+            return self._give(self._queues.choose(lane, slot.kind, slot.node, number), slot, now)
         return None
 
-    def _free_slot(self, lane: Lane, kind: str | None) -> Slot | None:
-        """The slot that has least to do in a lane; among equals, the one that waits longest."""
-        able = [loads for (of, of_kind), loads in self._open.items() if of == lane and kind in (None, of_kind)]
+    def _free_slot(self, lane: Lane, kind: str | None, node: str | None = None) -> Slot | None:
+        """The slot that has least to do in a lane, of all or of one machine; of equals the one that waits longest."""
+        kinds = [of_kind for of, of_kind in self._open if of == lane and kind in (None, of_kind)]
+        if node is None:
+            able = [self._open[lane, kind] for kind in kinds]
+        else:
+            able = [loads for kind in kinds if (loads := self._open_at.get((lane, kind, node))) is not None]
         for load in range(LANES[lane]):
             for loads in able:
                 for slot in loads[load].values():
@@ -416,7 +430,7 @@ class StepScheduler:
     def _give(self, number: int, slot: Slot, now: float) -> Assignment:
         step = self._steps[number]
         run = Run(slot.life, number, step.lane, now)
-        self._waiting.discard(number)
+        self._queues.take(number, slot.node)
         step.slots.add(slot.life.slot)
         slot.runs[number] = run
         self._runs[step.lane][run] = None

@@ -164,7 +164,15 @@ class ScriptedPool:
     def lost(self) -> bool:
         return self._left == 0
 
-    def submit(self, step: Step, lane: Lane, *, seconds: float | None = None, kind: str | None = None) -> "Future[Any]":
+    def submit(
+        self,
+        step: Step,
+        lane: Lane,
+        *,
+        seconds: float | None = None,
+        kind: str | None = None,
+        group: str | None = None,
+    ) -> "Future[Any]":
         future = StepFuture()
         if self.lost:
             future.fail(self._error)

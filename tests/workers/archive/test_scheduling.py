@@ -1,6 +1,9 @@
+import random
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count, islice
 
 import pytest
 from hypothesis import given
@@ -54,11 +57,15 @@ class Simulation:
     kind_of: dict[Life, str] = field(default_factory=dict)
     alone: dict[Life, frozenset[int]] = field(default_factory=dict)
     """Suspects that were given last."""
+    machines: int = 1
+    """At a time."""
+    groups: dict[int, str] = field(default_factory=dict)
+    homes: dict[str, str] = field(default_factory=dict)
     blamed: Counter[int] = field(default_factory=Counter)
     ended: dict[int, str] = field(default_factory=dict)
     reserved: int = 0
     machine: int = 0
-    """Number of the one on which workers are placed now; those with lower ones go."""
+    """Number of those on which workers are placed now; those with lower ones go."""
     placed_on: dict[Life, int] = field(default_factory=dict)
 
     def end(self, step: int, how: str) -> None:
@@ -68,33 +75,57 @@ class Simulation:
     def act(self) -> None:
         for life in self.scheduler.drained(self.now):
             assert not self.running.pop(life, []), "a worker was ended in the middle of a step"
+            self.give_up_homes()
             if life in self.waiting:
                 self.waiting.remove(life)
         self.waiting += self.scheduler.starts(self.now)
-        given = [*self.scheduler.assign(self.now), *self.scheduler.assign_twice(self.now)]
-        for life, step in given:
+        given = self.scheduler.assign(self.now)
+        twice = self.scheduler.assign_twice(self.now)
+        for life, step in (*given, *twice):
             _, kind = self.steps[step]
             assert kind in (None, self.kind_of[life]), "a step went to a worker of another kind"
             assert self.placed_on[life] == self.machine, "a step went to a machine that is about to go"
             assert step not in self.running[life], "a worker has a step twice"
             assert not self.blamed[step] or not self.running[life], "a suspect has company"
             assert not self.alone.get(life, frozenset()) - self.ended.keys(), "a suspect gets company"
+            if (life, step) in given and not self.blamed[step]:
+                self.check_preference(life, step)
+            if step in self.groups:
+                self.homes.setdefault(self.groups[step], self.node(life))
             self.alone[life] = frozenset([step] if self.blamed[step] else [])
             self.running[life].append(step)
         for steps in self.running.values():
             loads = Counter(self.steps[step][0] for step in steps)
             assert all(loads[lane] <= most for lane, most in LANES.items())
 
+    def node(self, life: Life) -> str:
+        return f"{self.placed_on[life]}.{life.slot % self.machines}"
+
+    def give_up_homes(self) -> None:
+        nodes = {self.node(life) for life in self.running if self.placed_on[life] == self.machine}
+        self.homes = {group: home for group, home in self.homes.items() if home in nodes}
+
+    def check_preference(self, life: Life, step: int) -> None:
+        """No step that waits should have been taken rather than this."""
+        node, (lane, _) = self.node(life), self.steps[step]
+        busy = {number for numbers in self.running.values() for number in numbers}
+        waiting = [number for number in self.steps if number not in {*busy, *self.ended} and not self.blamed[number]]
+        able = [number for number in waiting if self.steps[number] in ((lane, None), (lane, self.kind_of[life]))]
+        homes = {number: self.homes.get(self.groups.get(number, ""), node) for number in able}
+        near = [number for number in able if homes[number] == node]
+        assert step == min(near or able)
+
     def begin(self, life: Life) -> None:
         self.waiting.remove(life)
-        assert self.scheduler.placed(life, str(self.machine), (str(life.slot),), self.now)
         self.placed_on[life] = self.machine
+        assert self.scheduler.placed(life, self.node(life), (str(life.slot),), self.now)
         kind = self.kinds[life.slot % len(self.kinds)]
         assert self.scheduler.ready(life, kind, self.now)
         self.running[life], self.kind_of[life] = [], kind
 
     def die(self, life: Life, blamed: list[int] | None) -> None:
         steps = self.running.pop(life)
+        self.give_up_homes()
         for step in steps if blamed is None else blamed:
             self.blamed[step] += step not in self.ended
         verdict = self.scheduler.died(life, self.now, blamed=blamed)
@@ -135,7 +166,8 @@ class Simulation:
         what = self.data.draw(st.sampled_from(["claim", "node", "leave", "hang", "error", "cancel"]))
         if what == "leave":
             self.machine += 1
-            self.scheduler.leave({str(number) for number in range(self.machine)})
+            self.scheduler.leave({f"{old}.{each}" for old in range(self.machine) for each in range(self.machines)})
+            self.give_up_homes()
             return
         if what == "claim":
             self.reserved = self.data.draw(st.integers(0, 3))
@@ -161,6 +193,8 @@ class Simulation:
             self.alone[life] -= {step}
             if self.scheduler.failed(life, step):
                 self.end(step, "failed")
+                if self.homes.get(self.groups.get(step, "")) == self.node(life):
+                    del self.homes[self.groups[step]]
 
     def scheduler_slots(self) -> range:
         return range(self.scheduler.state().wanted)
@@ -189,15 +223,25 @@ STEPS = st.lists(
     steps=STEPS,
     poison=st.frozensets(st.integers(0, 19), max_size=2),
     troubles=st.integers(0, 12),
+    machines=st.integers(1, 4),
+    groups=st.dictionaries(st.integers(0, 19), st.sampled_from(["x", "y", "z"])),
 )
-def test_every_step_ends_once_and_only_its_own_deaths_condemn_it(
-    data: st.DataObject, slots: int, steps: list[tuple[Lane, str | None]], poison: frozenset[int], troubles: int
+def test_every_step_ends_once_and_only_its_own_deaths_condemn_it_and_workers_prefer_what_their_machine_has_begun(
+    data: st.DataObject,
+    slots: int,
+    steps: list[tuple[Lane, str | None]],
+    poison: frozenset[int],
+    troubles: int,
+    machines: int,
+    groups: dict[int, str],
 ) -> None:
     scheduler = StepScheduler(PATIENCE)
     scheduler.grow(slots)
     for number, (lane, kind) in enumerate(steps):
-        scheduler.add(number, lane, kind, None, 0.0)
-    simulation = Simulation(data, scheduler, dict(enumerate(steps)), poison, ["a", "b"], troubles)
+        scheduler.add(number, lane, kind, None, 0.0, groups.get(number))
+    simulation = Simulation(
+        data, scheduler, dict(enumerate(steps)), poison, ["a", "b"], troubles, machines=machines, groups=groups
+    )
     simulation.run()
     assert all(how != "answered" for step, how in simulation.ended.items() if step in poison)
     assert scheduler.state().queued == 0
@@ -596,6 +640,117 @@ def test_a_step_that_hangs_is_found_among_thousands_that_ended() -> None:
         scheduler.answered(life, step, 1.0)
     assert [step for _, step in scheduler.overdue(3600.0)] == [0]
     assert scheduler.overdue(9999.0) == ()
+
+
+def machines_scheduler(machines: int) -> StepScheduler:
+    """A worker on each of several machines, called by their numbers."""
+    scheduler = StepScheduler(PATIENCE)
+    scheduler.grow(machines)
+    for life in scheduler.starts(0.0):
+        assert scheduler.placed(life, str(life.slot), (), 0.0)
+        assert scheduler.ready(life, "a", 0.0)
+    return scheduler
+
+
+def test_a_worker_takes_what_its_machine_has_begun_and_of_others_only_rather_than_none() -> None:
+    scheduler = machines_scheduler(2)
+    for step, group in enumerate("xyyxyyxy"):
+        scheduler.add(step, "restore", None, None, 0.0, group)
+    given = [(life.slot, step) for life, step in scheduler.assign(0.0)]
+    assert given == [(0, 0), (1, 1), (1, 2), (0, 3)]
+    scheduler.answered(Life(0, 0), 0, 1.0)
+    assert scheduler.assign(1.0) == ((Life(0, 0), 6),), "two of the other machine's are before it"
+    scheduler.answered(Life(0, 0), 3, 2.0)
+    assert scheduler.assign(2.0) == ((Life(0, 0), 4),), "nothing else is to do"
+    scheduler.add(8, "restore", None, None, 3.0, "z")
+    scheduler.answered(Life(0, 0), 6, 3.0)
+    assert scheduler.assign(3.0) == ((Life(0, 0), 8),), "nobody has begun it"
+
+
+def test_what_follows_when_all_steps_of_a_group_have_ended_comes_to_its_machine() -> None:
+    scheduler = machines_scheduler(3)
+    scheduler.add(0, "side", None, None, 0.0)
+    scheduler.add(1, "side", None, None, 0.0, "x")
+    assert [life.slot for life, _ in scheduler.assign(0.0)] == [0, 1]
+    scheduler.answered(Life(1, 0), 1, 1.0)
+    for step in (2, 3, 4):
+        scheduler.add(step, "restore", "a", None, 1.0, "x")
+    slots = [life.slot for life, _ in scheduler.assign(1.0)]
+    assert slots[0] == 1
+    assert set(slots) == {0, 1, 2}, "a machine that idles goes before a second step"
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_where_a_step_failed_or_no_worker_is_left_a_machine_is_no_home_any_more(lost: bool) -> None:
+    scheduler = machines_scheduler(2)
+    scheduler.add(0, "side", None, None, 0.0, "x")
+    scheduler.add(1, "side", None, None, 0.0, "y")
+    assert [life.slot for life, _ in scheduler.assign(0.0)] == [0, 1]
+    scheduler.answered(Life(1, 0), 1, 1.0)
+    if lost:
+        scheduler.died(Life(0, 0), 1.0, blamed=())
+        scheduler.drop(0)
+        start(scheduler, 1.0)
+    else:
+        assert scheduler.failed(Life(0, 0), 0)
+    scheduler.add(2, "side", None, None, 1.0, "x")
+    assert scheduler.assign(1.0) == ((Life(1, 0), 2),), "it waits longest, and the other one is nobody's home"
+
+
+@pytest.mark.parametrize("machines", [3, 10])
+def test_most_sources_are_read_by_one_machine(machines: int) -> None:
+    clips, segments = 100, 3
+    scheduler, draw, numbers, now = machines_scheduler(machines), random.Random(machines), count(), 0.0
+    clip_of, read, events = dict[int, int](), set[tuple[int, int]](), list[tuple[float, Life, int]]()
+    left = dict.fromkeys(range(clips), segments + 2)
+
+    def add(clip: int, lane: Lane, kind: str | None, steps: int) -> None:
+        for number in islice(numbers, steps):
+            clip_of[number] = clip
+            scheduler.add(number, lane, kind, None, now, str(clip))
+
+    for clip in range(clips):
+        add(clip, "side", None, 1)
+    while any(left.values()):
+        for life, step in scheduler.assign(now):
+            read.add((clip_of[step], life.slot))
+            heappush(events, (now + draw.uniform(0.5, 1.5), life, step))
+        now, life, step = heappop(events)
+        assert scheduler.answered(life, step, now)
+        clip = clip_of[step]
+        left[clip] -= 1
+        if left[clip] == segments + 1:
+            add(clip, "restore", "a", segments)
+        elif left[clip] == 1:
+            add(clip, "side", "a", 1)
+    assert not scheduler.state().queued
+    assert len(read) < 1.6 * clips, "it would be three without"
+
+
+def test_what_a_step_costs_does_not_grow_with_machines() -> None:
+    def calls_for_an_answer(machines: int) -> int:
+        scheduler = machines_scheduler(machines)
+        for step in range(5 * machines):
+            scheduler.add(step, "restore", None, None, 0.0, str(step % machines))
+        *_, (life, step) = scheduler.assign(0.0)
+        for other in range(step + 1, 5 * machines):
+            if other % machines == life.slot:
+                scheduler.drop(other)
+        # What the first ones left behind is cleared away once.
+        scheduler.answered(Life(1, 0), 1, 1.0)
+        assert len(scheduler.assign(1.0)) == 1
+        calls = Counter[str]()
+        sys.setprofile(lambda frame, event, argument: calls.update([event]))
+        try:
+            scheduler.answered(life, step, 1.0)
+            assert len(scheduler.assign(1.0)) == 1
+            scheduler.add(5 * machines, "side", None, None, 1.0, "0")
+            assert scheduler.assign(1.0) == ((Life(0, 0), 5 * machines),)
+        finally:
+            sys.setprofile(None)
+        return calls["call"] + calls["c_call"]
+
+    assert calls_for_an_answer(1000) <= calls_for_an_answer(10) + 10
 
 
 def test_what_a_step_costs_does_not_grow_with_workers_or_steps() -> None:
