@@ -7,6 +7,8 @@ from typing import Any
 from pipelines.planning import FileJob, Network
 from streamrestore.errors import RestoreError, SourceError
 from streamrestore.identity import identify_file
+from streamrestore.opening import Opening
+from streamrestore.source import Source, SourceParts, reopen
 from streamrestore.work_folder import WorkFolder
 
 _NETWORK = "network"
@@ -19,22 +21,25 @@ def pack(job: FileJob) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(packed: bytes, network: Network, folder: str) -> tuple[FileJob, WorkFolder]:
+def unpack(packed: bytes, network: Network, folder: str, opening: Opening | None = None) -> tuple[FileJob, WorkFolder]:
     """The job that was packed, and its work folder.
 
     Args:
         packed: Our own bytes: unpickling others may run anything.
         network: What takes the network's place.
         folder: The name of its work folder, which all its facts make.
+        opening: How its source is opened here; None: as where it was packed.
 
     Raises:
         SourceError: Its source is not to be had here, or is another one now.
+        StorageError: Its source is read in ranges, and out of reach.
         RestoreError: This machine would make other bytes of it.
     """
     unpacker = _Unpacker(io.BytesIO(packed))
-    unpacker.network = network
+    unpacker.network, unpacker.opening = network, opening
     job: FileJob = unpacker.load()
-    if identify_file(job.info.opening) != job.identity:
+    # What is read in ranges was compared, when it was opened, with what was known of it before it was planned.
+    if job.info.opening.content is None and identify_file(job.info.opening) != job.identity:
         raise SourceError(
             f"{job.info.path} was replaced, or its content changed, since it was planned: wait until it is complete, "
             "then run the same command again"
@@ -49,12 +54,15 @@ def unpack(packed: bytes, network: Network, folder: str) -> tuple[FileJob, WorkF
 
 
 class _Packer(pickle.Pickler):
-    def persistent_id(self, value: Any) -> str | None:  # noqa: ANN401 - pickle's
+    def persistent_id(self, value: Any) -> str | SourceParts | None:  # noqa: ANN401 - pickle's
+        if isinstance(value, Source):
+            return value.parts
         return _NETWORK if isinstance(value, Network) else None
 
 
 class _Unpacker(pickle.Unpickler):
     network: Network
+    opening: Opening | None
 
-    def persistent_load(self, name: Any) -> Network:  # noqa: ANN401 - pickle's
-        return self.network
+    def persistent_load(self, name: Any) -> Network | Source:  # noqa: ANN401 - pickle's
+        return reopen(name, self.opening) if isinstance(name, SourceParts) else self.network

@@ -1,15 +1,18 @@
-"""How an input is opened: a file by its name, numbered images by their pattern, a pipe by what comes of it."""
+"""How an input is opened: a file by its name or in ranges, numbered images by their pattern, a pipe as it comes."""
 
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 from streamrestore.errors import ConfigError, SourceError
 from streamrestore.image_sequence import Images, find_images, parse_pattern
 from streamrestore.pipes import ReplayedPipe
+from streamrestore.ranges import RangeReader
 
 PIPE = Path("-")
 """What standard input and standard output are called."""
@@ -17,12 +20,37 @@ PIPE = Path("-")
 _CHUNK_BYTES = 1 << 20
 
 
+class Content(Protocol):
+    """A file that is read in ranges, rather than by FFmpeg itself."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        ...
+
+    def open(self) -> AbstractContextManager[RangeReader]:
+        """The file, for reading.
+
+        Raises:
+            StreamRestoreError: It cannot be read; also while reading, and at the end where it could not before.
+        """
+        ...
+
+    def check(self) -> None:
+        """Make sure that it is still what it was.
+
+        Raises:
+            StreamRestoreError: It is not, or that cannot be found out.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
     """An input, and all that must be known to open it, again and again in the same way."""
 
     path: Path
-    """As it is named: a file, a pattern of images, or `PIPE`."""
+    """As it is named: a file, a pattern of images, or `PIPE`; of what is elsewhere, a name for people."""
     format: str | None = None
     """FFmpeg's name of the demuxer; None has FFmpeg find out."""
     options: tuple[tuple[str, str], ...] = ()
@@ -31,6 +59,8 @@ class Opening:
     """Where the path is a pattern."""
     pipe: ReplayedPipe | None = None
     """Where it is a pipe."""
+    content: Content | None = None
+    """Where it is read in ranges."""
 
     def __str__(self) -> str:
         return str(self.path)
@@ -42,10 +72,10 @@ class Opening:
         return f"file:{self.path if self.images is None else self.images.pattern.ffmpeg_name()}"
 
     def files(self) -> Iterator[Path]:
-        """What is read, in order; nothing for a pipe."""
+        """What FFmpeg opens by its name, in order: nothing of a pipe, or of what is read in ranges."""
         if self.images is not None:
             yield from self.images.files()
-        elif self.pipe is None:
+        elif self.pipe is None and self.content is None:
             yield self.path
 
     def beginning(self, count: int) -> bytes:
@@ -56,6 +86,9 @@ class Opening:
         """
         if self.pipe is not None:
             return self.pipe.beginning(count)
+        if self.content is not None:
+            with self.content.open() as content:
+                return content.read(count)
         with next(self.files()).open("rb") as file:
             return file.read(count)
 
@@ -64,7 +97,11 @@ class Opening:
 
         Raises:
             OSError: It is gone.
+            StreamRestoreError: As of `Content`.
         """
+        if self.content is not None:
+            self.content.check()
+            return (self.content.size,)
         found = [path.stat() for path in self.files()]
         places = [number for each in found[:1] for number in (each.st_dev, each.st_ino)]
         return (*places, len(found), sum(each.st_size for each in found))
@@ -75,6 +112,8 @@ class Opening:
         Raises:
             OSError: It is gone.
         """
+        if self.content is not None:
+            return self.content.size
         return sum(path.stat().st_size for path in self.files())
 
     def sha256(self) -> str:
@@ -82,7 +121,13 @@ class Opening:
 
         Raises:
             OSError: It cannot be read.
+            StreamRestoreError: As of `Content`.
         """
+        if self.content is not None:
+            digest = hashlib.sha256()
+            with self.content.open() as content:
+                _add(content, digest)
+            return digest.hexdigest()
         return files_sha256(self.files())
 
 
@@ -180,9 +225,13 @@ def files_sha256(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
+            _add(file, digest)
     return digest.hexdigest()
+
+
+def _add(file: BinaryIO | RangeReader, digest: "hashlib._Hash") -> None:
+    while chunk := file.read(_CHUNK_BYTES):
+        digest.update(chunk)
 
 
 def check_source(path: Path) -> None:

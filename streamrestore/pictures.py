@@ -12,12 +12,12 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from streamrestore.decoding import PacketDecoder, Picture, VideoPacket, demux_through, open_video
+from streamrestore.decoding import PacketDecoder, Picture, VideoPacket, demux, demux_through, open_video
 from streamrestore.errors import ConfigError, DecodeError
 from streamrestore.frame import Defect
 from streamrestore.landmarks import Fingerprint, Landmark
 from streamrestore.nvdec import Nvdec
-from streamrestore.probing import SourceInfo
+from streamrestore.probing import AV_ERRORS, SourceInfo
 from streamrestore.timing import plan_time
 
 _TROUBLE = frozenset({Defect.CONCEALED, Defect.RETIMED})
@@ -89,6 +89,31 @@ def read_images(info: SourceInfo, start_pts: int) -> Iterator[Shown]:
     return _all_pictures(info, start_pts)
 
 
+def are_found_amid(info: SourceInfo, landmarks: Sequence[Landmark], stop_pts: int | None) -> bool:
+    """Read the packets that `read_pictures` would, and decode none.
+
+    Args:
+        info: The source.
+        landmarks: Some that follow each other.
+        stop_pts: Where reading ends; None at the last packet.
+
+    Returns:
+        Whether a seek leads to the landmarks.
+
+    Raises:
+        SourceError: The file is gone.
+    """
+    with open_video(info) as (container, stream), suppress(_UnprovenError, *AV_ERRORS):
+        _seek(container, stream, landmarks[0])
+        reached = False
+        for packet in _proven_packets(demux(container, stream), landmarks):
+            reached = reached or packet.pts == landmarks[-1].pts
+            if stop_pts is not None and packet.pts is not None and packet.pts >= stop_pts:
+                break
+        return reached
+    return False
+
+
 def _all_pictures(info: SourceInfo, start_pts: int | None = None) -> Iterator[Shown]:
     with open_video(info) as (container, stream):
         if start_pts is not None:
@@ -112,9 +137,8 @@ def _sound_pictures(info: SourceInfo, landmarks: Sequence[Landmark], nvdec: Nvde
         decoder = PacketDecoder(stream, None if nvdec is None else nvdec.gpu)
         packets = _packets(container, stream, decoder)
         if landmarks:
-            first = landmarks[0]
             with suppress(av.FFmpegError):  # then it stands at the first packet, and will come to the landmark
-                container.seek(first.pts if first.dts is None else first.dts, stream=stream)
+                _seek(container, stream, landmarks[0])
             packets = _proven_packets(packets, landmarks)
         decoded = _decoded(decoder, packets)
         if landmarks:
@@ -223,6 +247,10 @@ def _decoded(decoder: PacketDecoder, packets: Iterable[VideoPacket]) -> Iterator
     for packet in packets:
         yield from decoder.decode(packet)
     yield from decoder.decode(None)
+
+
+def _seek(container: InputContainer, stream: VideoStream, landmark: Landmark) -> None:
+    container.seek(landmark.pts if landmark.dts is None else landmark.dts, stream=stream)
 
 
 def _packets(container: InputContainer, stream: VideoStream, decoder: PacketDecoder) -> Iterator[VideoPacket]:

@@ -1,12 +1,12 @@
 """Find out what a file is, before it is read through: its container, streams, formats, colour and side data."""
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
 
 import av
 import numpy as np
@@ -34,6 +34,7 @@ from streamrestore.hdr import (
 )
 from streamrestore.messages import Message, MessageKind
 from streamrestore.opening import Opening, check_source
+from streamrestore.ranges import RangeReader
 from streamrestore.siting import matroska_chroma_location, tagged_chroma_location, y4m_chroma_location
 
 # A "video" may be a playlist: it must not make us fetch addresses.
@@ -243,8 +244,8 @@ def picture_decoder(stream: VideoStream) -> VideoCodecContext:
 
 
 @contextmanager
-def open_container(source: Path | Opening, content: BinaryIO | None = None) -> Iterator[InputContainer]:
-    """Open an input for demuxing, by the `file` protocol or from its pipe, and by nothing else.
+def open_container(source: Path | Opening, content: RangeReader | None = None) -> Iterator[InputContainer]:
+    """Open an input for demuxing, by the `file` protocol, in ranges or from its pipe, and by nothing else.
 
     Args:
         source: A file, or how another input is opened.
@@ -252,10 +253,18 @@ def open_container(source: Path | Opening, content: BinaryIO | None = None) -> I
 
     Raises:
         SourceError: FFmpeg cannot read it.
+        StreamRestoreError: What is read in ranges could not be; also at the end, where FFmpeg hid that.
     """
     opening = source if isinstance(source, Opening) else Opening(source)
     if opening.pipe is not None:
         opening.pipe.rewind()
+    ranges = nullcontext(content) if opening.content is None else opening.content.open()
+    with ranges as file, _demuxed(opening, file) as container:
+        yield container
+
+
+@contextmanager
+def _demuxed(opening: Opening, content: RangeReader | None) -> Iterator[InputContainer]:
     try:
         container = av.open(
             opening.pipe or content or opening.url,

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, Literal
 
 import fsspec
 
@@ -22,7 +22,8 @@ from streamrestore.encoder import writing_to
 from streamrestore.errors import ConfigError, OutputError, SourceError, StorageError
 from streamrestore.live.addresses import redact
 from streamrestore.locations import OBJECT_STORES, Location
-from streamrestore.storage import Found, Unread, check_unchanged
+from streamrestore.ranges import RangeReader
+from streamrestore.storage import Found, Unread, check_unchanged, replaced
 
 CONNECT_SECONDS = 10.0
 """To wait for a connection."""
@@ -66,9 +67,6 @@ _LISTED_TOGETHER = 50
 """So many files of one folder are looked for in a listing of it."""
 
 _REQUESTS_AT_ONCE = 16
-
-_RANGE_BYTES = 1 << 18
-"""Of a file that is read in parts, fetched at once."""
 
 _Doing = Literal["read", "written"]
 
@@ -214,17 +212,36 @@ class RemoteStorage:
                 )
 
     @contextmanager
-    def open(self, location: Location) -> Iterator[BinaryIO]:
-        """A file whose parts are fetched as they are read.
+    def open(self, location: Location, hint: str | None = None) -> Iterator[RangeReader]:
+        """A file whose ranges are fetched as they are read.
+
+        Args:
+            location: Where it is.
+            hint: What was known of its content: of another one nothing is read. None reads whatever is there.
 
         Raises:
-            SourceError: There is no such file, or it may not be read.
-            StorageError: While reading: it is out of reach.
+            SourceError: There is no such file, it was replaced, or it may not be read; also while reading.
+            StorageError: It is out of reach; also while reading, and at the end where it was before.
         """
         with _reaching(location, "read"):
-            file = self._files.open(location.key, "rb", block_size=_RANGE_BYTES)
+            file = self._files.open(location.key, "rb", cache_type="none")
+            size = file.size
+            if hint is not None:
+                check_unchanged(_found(location.name, file.details), location, hint)
+
+        def fetch(start: int, stop: int) -> bytes:
+            with _reaching(location, "read"):
+                file.seek(start)
+                content: bytes = file.read(stop - start)
+            if size is not None and len(content) != stop - start:
+                raise StorageError(
+                    f"{location}: of {stop - start} bytes at {start}, {len(content)} came: run the same command again"
+                )
+            return content
+
         try:
-            yield cast(BinaryIO, _Ranged(file, location))
+            with RangeReader(fetch, size) as reader:
+                yield reader
         finally:
             file.close()
 
@@ -235,20 +252,6 @@ class RemoteStorage:
                 self._files.rm_file(location.key)
             except FileNotFoundError:
                 return
-
-
-class _Ranged:
-    """A file of fsspec's, whose errors are ours: FFmpeg would take others for damage."""
-
-    def __init__(self, file: BinaryIO, location: Location) -> None:
-        self._file = file
-        self._location = location
-        self.seek = file.seek
-        self.tell = file.tell
-
-    def read(self, count: int = -1) -> bytes:
-        with _reaching(self._location, "read"):
-            return self._file.read(count)
 
 
 @cache
@@ -302,6 +305,8 @@ def _reaching(location: Location, doing: _Doing, file: Path | None = None) -> It
         words = getattr(error, "strerror", None) or str(error) or type(error).__name__
         words = redact(words, location.secrets)
         status = _http_status(error)
+        if type(error).__name__ == "FileExpired":  # fsspec's, while a file is read
+            raise replaced(location) from error
         if isinstance(error, FileNotFoundError) or status in (404, 410):
             raise refused(f"{location} cannot be {doing}: there is no such bucket or file") from error
         if isinstance(error, PermissionError) or status in (401, 403):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from streamrestore.endings import early_end
 from streamrestore.errors import ConfigError, DecodeError, SourceError
@@ -23,7 +23,7 @@ from streamrestore.frame import Defect, FieldOrder, Frame, OnError
 from streamrestore.landmarks import Landmark, find_landmarks, plan_start
 from streamrestore.nvdec import Nvdec
 from streamrestore.opening import Opening
-from streamrestore.pictures import Shown, read_images, read_pictures
+from streamrestore.pictures import Shown, are_found_amid, read_images, read_pictures
 from streamrestore.planes import copy_planes
 from streamrestore.probing import AV_ERRORS, SourceInfo, probe, reason
 from streamrestore.samples import sample_layout
@@ -101,8 +101,15 @@ class Source:
         if self._landmarks is None and self.info.opening.pipe is None and self.info.opening.images is None:
             self._landmarks = find_landmarks(self.info)
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _reopened, (self.info, self._deinterlace, self.nvdec, self._landmarks)
+    @property
+    def parts(self) -> "SourceParts":
+        """What `reopen` makes the same source of, in another process or on another machine."""
+        return SourceParts(self.info, self._deinterlace, self.nvdec, self._landmarks)
+
+    def reads_apart(self, trim: Trim) -> bool:
+        """Whether reading a part begins near it; its packets are read for that, as they would be for its frames."""
+        passed = self._landmarks_before(trim.start_pts)
+        return bool(passed) and are_found_amid(self.info, passed, trim.stop_pts)
 
     def frames(self, trim: Trim = WHOLE, *, on_error: OnError = "pass") -> Iterator[Frame]:
         """Decode the frames that are shown, in presentation order.
@@ -152,6 +159,7 @@ class Source:
         try:
             for shown in self._progressive(self._pictures(trim.start_pts)):
                 if trim.stop_pts is not None and shown.pts >= trim.stop_pts:
+                    self._check_unchanged()
                     return
                 if trim.start_pts is not None and shown.pts < trim.start_pts:
                     continue
@@ -178,13 +186,18 @@ class Source:
             return read_pictures(self.info)
         if self.info.opening.images is not None:
             return read_images(self.info, start_pts)
+        return read_pictures(self.info, self._landmarks_before(start_pts), self.nvdec)
+
+    def _landmarks_before(self, start_pts: int | None) -> list[Landmark]:
+        """Those that are passed on the way to a part; none where its way begins at the first packet."""
+        if start_pts is None:
+            return []
         if self._landmarks is None:
             self._landmarks = find_landmarks(self.info)
         start = plan_start(self._landmarks, start_pts)
         if start is None:
-            return read_pictures(self.info, nvdec=self.nvdec)
-        passed = [landmark for landmark in self._landmarks[start:] if landmark.pts <= start_pts]
-        return read_pictures(self.info, passed, self.nvdec)
+            return []
+        return [landmark for landmark in self._landmarks[start:] if landmark.pts <= start_pts]
 
     def _progressive(self, pictures: Iterator[Shown]) -> Iterator[Shown]:
         """The pictures, deinterlaced if they are to be; each comes when its successor was read."""
@@ -219,11 +232,32 @@ def open_source(source: Path | Opening) -> Source:
     return Source(probe(source))
 
 
-def _reopened(
-    info: SourceInfo, deinterlace: FieldOrder | None, nvdec: Nvdec | None, landmarks: tuple[Landmark, ...] | None
-) -> Source:
-    source = Source(info, deinterlace=deinterlace, nvdec=nvdec)
-    source._landmarks = landmarks
+class SourceParts(NamedTuple):
+    """All that a source is made of."""
+
+    info: SourceInfo
+    deinterlace: FieldOrder | None
+    nvdec: Nvdec | None
+    landmarks: tuple[Landmark, ...] | None
+
+
+def reopen(parts: SourceParts, opening: Opening | None = None) -> Source:
+    """A source that was open elsewhere; nothing of it is found out again.
+
+    Args:
+        parts: Of the source.
+        opening: How the same input is opened here; None: as there.
+
+    Raises:
+        SourceError: It is not there.
+        StreamRestoreError: As of `Opening.stat`.
+    """
+    info = parts.info
+    if opening is not None:
+        opened = None if opening == Opening(opening.path) else opening
+        info = replace(info, path=opening.path, opened=opened)
+    source = Source(info, deinterlace=parts.deinterlace, nvdec=parts.nvdec)
+    source._landmarks = parts.landmarks
     return source
 
 

@@ -67,12 +67,36 @@ class SourceCache:
         if location.is_local:
             yield location.path
             return
-        entry = self._root / hashlib.sha256(f"{location.url}\0{hint}".encode()).hexdigest()[:32]
-        file = entry / "file" / _file_name(location)
+        entry, file = self._place(location, hint)
         with self._using(entry, size):
             if not file.exists():
                 self._fill(file, location, hint)
             yield file
+
+    @contextmanager
+    def find(self, location: Location, hint: str) -> Iterator[Path | None]:
+        """A copy of a remote file for as long as this is open, if there is one, or if one is being downloaded now.
+
+        Args:
+            location: Of the source.
+            hint: What was known of its content.
+
+        Raises:
+            SourceError, StorageError, OutputError, DiskFullError: As `fetch`.
+        """
+        entry, file = self._place(location, hint)
+        if not entry.exists():
+            yield None
+            return
+        with self._using(entry, 0):
+            if not file.exists() and _is_filled(entry):
+                self._fill(file, location, hint)
+            yield file if file.exists() else None
+
+    def _place(self, location: Location, hint: str) -> tuple[Path, Path]:
+        """An entry, and the file in it."""
+        entry = self._root / hashlib.sha256(f"{location.url}\0{hint}".encode()).hexdigest()[:32]
+        return entry, entry / "file" / _file_name(location)
 
     def clear(self) -> int:
         """Delete all copies that nobody uses.
@@ -169,6 +193,21 @@ def _look_at(path: Path) -> _Entry | None:
         there = sum(file.stat().st_size for file in files)
         return _Entry(path, max(there, int((path / "use").read_bytes() or 0)), (path / "use").stat().st_mtime, complete)
     return _Entry(path, 0, 0.0, complete=False) if path.is_dir() else None
+
+
+def _is_filled(entry: Path) -> bool:
+    """Whether somebody is downloading the file of an entry."""
+    try:
+        fill = os.open(entry / "fill", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fill, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fill)
+    return False
 
 
 def _is_leftover(file: Path) -> bool:

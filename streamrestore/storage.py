@@ -10,6 +10,8 @@ from uuid import uuid4
 from streamrestore.errors import OutputError, SourceError
 from streamrestore.locations import Location
 
+_ADVICE = "run the same command again when it is complete"
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -169,10 +171,16 @@ def check_unchanged(found: Found | None, location: Location, hint: str) -> Found
     Raises:
         SourceError: It is gone, or another one.
     """
-    if found is None or found.hint != hint:
-        what = "is gone" if found is None else "was replaced, or its content changed,"
-        raise SourceError(f"{location} {what} since it was listed: run the same command again when it is complete")
+    if found is None:
+        raise SourceError(f"{location} is gone since it was listed: {_ADVICE}")
+    if found.hint != hint:
+        raise replaced(location)
     return found
+
+
+def replaced(location: Location) -> SourceError:
+    """What is raised where a file is another one than was listed."""
+    return SourceError(f"{location} was replaced, or its content changed, since it was listed: {_ADVICE}")
 
 
 def check_creating(folder: Location) -> None:

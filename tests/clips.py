@@ -89,6 +89,41 @@ def paint(frame: av.VideoFrame, index: int) -> None:
         plane.update(samples.astype(np.uint8 if itemsize == 1 else np.uint16).tobytes())
 
 
+def make_noise(
+    path: Path,
+    frames: int,
+    *,
+    rate: int = 30,
+    gop: int = 8,
+    open_gop: bool = False,
+    muxing: dict[str, str] | None = None,
+) -> Path:
+    """Write a clip that is large for its length, 30 kB a frame, with B-frames; its pictures are noise.
+
+    Args:
+        path: Where; its suffix chooses the container.
+        frames: How many.
+        rate: Frames a second.
+        gop: Frames from one key frame to the next.
+        open_gop: Whether pictures that are shown before a key frame may refer to it.
+        muxing: For the muxer.
+    """
+    random = np.random.default_rng(frames)
+    with av.open(f"file:{path}", "w", container_options=muxing or {}) as output:
+        options = {"preset": "ultrafast", "crf": "12", "x264-params": f"open-gop={int(open_gop)}:scenecut=0"}
+        video = output.add_stream("libx264", rate=rate, options=options)
+        assert isinstance(video, VideoStream)
+        video.width, video.height, video.pix_fmt = 192, 144, "yuv420p"
+        video.codec_context.gop_size, video.codec_context.max_b_frames = gop, 2
+        video.codec_context.thread_count = 1
+        for index in range(frames):
+            frame = av.VideoFrame.from_ndarray(random.integers(0, 256, (216, 192), np.uint8), "yuv420p")
+            frame.pts = index
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+    return path
+
+
 def make_clip(path: Path, clip: Clip = Clip(), container: str | None = None) -> Path:
     """Write a clip.
 

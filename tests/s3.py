@@ -45,6 +45,8 @@ class S3Server:
     """Which fault a request meets, by its method and path."""
     requests: Counter[str] = field(default_factory=Counter)
     """How many there were, by method."""
+    sent_bytes: int = 0
+    """In answers to GET."""
     faults: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -91,6 +93,10 @@ class S3Server:
             if fault == "answer lost":
                 b"".join(answer)
                 _reset(environ)
+            if method == "GET":
+                answer = [b"".join(answer)]
+                with self._lock:
+                    self.sent_bytes += len(answer[0])
             return _half(answer, environ) if fault == "half" else answer
 
         return serve

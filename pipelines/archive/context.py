@@ -15,6 +15,8 @@ from pipelines.planning import FileJob, FileOptions, Network, request_facts
 from pipelines.pools import START_SECONDS, PoolOptions, start_pool
 from streamrestore.devices import DeviceChoice, choose_devices, find_devices
 from streamrestore.identity import key_of, machine_kind
+from streamrestore.opening import Opening
+from streamrestore.remote_file import RemoteFile
 from streamrestore.source_cache import SourceCache
 from streamrestore.work_folder import WorkFolder, sweep_jobs
 from workers import RestorerPool
@@ -108,6 +110,27 @@ class ArchiveContext:
         """
         with self._cache.fetch(item.source, item.hint, item.size) as path:
             yield path
+
+    @contextmanager
+    def opening(self, item: ArchiveItem, *, by_ranges: bool) -> Iterator[Opening]:
+        """How an item's source is opened to read a part of it, for as long as this is open.
+
+        Args:
+            item: It.
+            by_ranges: Whether it is read where it is, if this machine has no copy; else one is made.
+
+        Raises:
+            SourceError, StorageError, DiskFullError: As `source`.
+        """
+        if not by_ranges:
+            with self.source(item) as path:
+                yield Opening(path)
+            return
+        with self._cache.find(item.source, item.hint) as copy:
+            if copy is not None:
+                yield Opening(copy)
+            else:
+                yield Opening(Path(item.source.shown), content=RemoteFile(item.source, item.hint, item.size))
 
     def forget(self, item: ArchiveItem, job: FileJob) -> None:
         """Remove what a run that was killed has left of the work on an item that is done.

@@ -30,6 +30,10 @@ from pipelines.progress import make_reporter
 from pipelines.restoring import restore_segments
 from pipelines.shipping import pack, unpack
 from streamrestore.errors import DeviceMemoryError, HeldError, OutputError
+from streamrestore.locations import OBJECT_STORES
+from streamrestore.opening import Opening
+from streamrestore.reading_apart import pays
+from streamrestore.source import Trim
 from streamrestore.work_folder import WorkFolder
 
 HELD_SECONDS = 1.0
@@ -56,6 +60,8 @@ class Planned:
     """Those that are not finished yet."""
     notes: tuple[str, ...]
     """What its user should read."""
+    by_ranges: bool
+    """Whether segments are read out of its source where that is, by workers whose machine has no copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,7 @@ class PlanItem:
             job = with_shots(job, folder, None, make_reporter("none", quiet=True), _NEVER)
             if len(job.segments) > 1:
                 job.source.locate()
+            by_ranges = _is_read_by_ranges(self.item, job)
         done = context.shelf(self.item, folder).indices()
         return Planned(
             job=pack(job),
@@ -122,6 +129,7 @@ class PlanItem:
             segments=len(job.segments),
             missing=tuple(segment.index for segment in job.segments if segment.index not in done),
             notes=job.notes,
+            by_ranges=by_ranges,
         )
 
 
@@ -139,8 +147,8 @@ class RestoreSegment:
         Raises:
             StreamRestoreError: It failed.
         """
-        with context.source(self.item):
-            job, folder = unpack(self.planned.job, context.network(self.item), self.planned.folder)
+        with context.opening(self.item, by_ranges=self.planned.by_ranges) as opening:
+            job, folder = unpack(self.planned.job, context.network(self.item), self.planned.folder, opening)
             shelf, load = context.shelf(self.item, folder), StageLoad(0.0, 0.0, 0.0)
             record = shelf.find(self.index)
             if record is None:
@@ -180,8 +188,8 @@ class FinishItem:
                 time.sleep(HELD_SECONDS)
 
     def _finish(self, context: ArchiveContext) -> DoneRecord | Missing:
-        with context.source(self.item):
-            job, folder = unpack(self.planned.job, context.network(self.item), self.planned.folder)
+        with context.source(self.item) as source:
+            job, folder = unpack(self.planned.job, context.network(self.item), self.planned.folder, Opening(source))
             shelf = context.shelf(self.item, folder)
             with hold_partial(job.output) as partial:
                 folder.open()
@@ -200,6 +208,14 @@ class FinishItem:
                 context.ledger.keep_done(record)
                 shelf.clear()
                 return record
+
+
+def _is_read_by_ranges(item: ArchiveItem, job: FileJob) -> bool:
+    """Whether workers that have no copy of an item's source read their segments out of it where it is."""
+    if item.source.scheme not in OBJECT_STORES or len(job.segments) < 2:
+        return False
+    middle = job.segments[len(job.segments) // 2]
+    return pays(job.source, Trim(middle.start_pts, middle.stop_pts))
 
 
 def _find_done(context: ArchiveContext, item: ArchiveItem, job: FileJob) -> DoneRecord | None:

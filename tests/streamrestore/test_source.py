@@ -208,11 +208,12 @@ def test_a_file_that_vanishes_before_it_is_read(tmp_path: Path) -> None:
             next(source.frames())
 
 
-def test_a_file_that_is_replaced_while_it_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop_pts", [None, STEADY[6]])
+def test_a_file_that_is_replaced_while_it_is_read(tmp_path: Path, stop_pts: int | None) -> None:
     path = make_clip(tmp_path / "clip.mp4")
     other = make_clip(tmp_path / "other.mp4", Clip(pts=STEADY[:5]))
     with open_source(path) as source:
-        frames = source.frames()
+        frames = source.frames(Trim(None, stop_pts))
         next(frames)
         other.replace(path)
         with pytest.raises(SourceError, match="was replaced, or its size changed"):

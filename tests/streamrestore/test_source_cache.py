@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -234,3 +235,50 @@ def test_names_that_file_systems_do_not_hold_are_changed(
     with SourceCache(tmp_path, ROOMY).fetch(location, hint) as path:
         assert path.name == kept
         assert path.read_bytes() == b"content"
+
+
+def test_a_copy_is_found_where_there_is_one_and_nothing_is_downloaded_where_there_is_none(
+    server: S3Server, bucket: Location, tmp_path: Path
+) -> None:
+    cache, location = SourceCache(tmp_path, ROOMY), bucket.child("clip.mp4")
+    hint = put(location, b"content")
+    before = server.requests["GET"]
+    with cache.find(location, hint) as copy:
+        assert copy is None
+    assert not copies(tmp_path)
+    assert server.requests["GET"] == before
+    with cache.fetch(location, hint, 7):
+        pass
+    with cache.find(location, hint) as copy:
+        assert copy is not None
+        assert copy.read_bytes() == b"content"
+        assert cache.clear() == 0, "it is in use"
+    with cache.find(location, "another") as copy:
+        assert copy is None
+
+
+def test_a_copy_that_is_just_coming_is_waited_for_and_a_broken_one_is_none(
+    server: S3Server, bucket: Location, tmp_path: Path
+) -> None:
+    cache, location = SourceCache(tmp_path, ROOMY), bucket.child("clip.mp4")
+    hint = put(location, b"content")
+    server.fail("slow", method="GET")
+    before = server.requests["GET"]
+
+    def fetch() -> None:
+        with cache.fetch(location, hint):
+            pass
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    while server.requests["GET"] == before:
+        time.sleep(0.01)
+    with cache.find(location, hint) as copy:
+        assert copy is not None
+        assert copy.read_bytes() == b"content"
+    thread.join()
+    assert server.requests["GET"] == before + 1
+    [file] = tmp_path.glob("*/file/*")
+    file.rename(file.with_name("clip.mp4.part"))
+    with cache.find(location, hint) as copy:
+        assert copy is None

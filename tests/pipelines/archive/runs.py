@@ -21,7 +21,7 @@ from pipelines.exit_codes import ExitCode
 from pipelines.pools import PoolOptions
 from streamrestore.encoding import EncodingRequest
 from streamrestore.locations import Location, parse_location
-from tests.clips import Clip, make_clip
+from tests.clips import Clip, make_clip, make_noise
 from tests.networks import OffsetRestorer, tiny_model
 from workers import RestorerPool, open_pool
 from workers.archive import StepPool, open_step_pool
@@ -125,6 +125,14 @@ def make_source(folder: Path, clips: Sequence[str] = ("a.mkv", "deep/b.mp4", "de
     for number, name in enumerate(clips):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         make_clip(folder / name, Clip(pts=tuple(pts + number for pts in SLOW), gop=7, b_frames=2))
+    return folder
+
+
+def make_long_source(folder: Path) -> Path:
+    """Clips of ten segments each, of 1.7 MB: large enough for machines that have no copy to read a part of them."""
+    folder.mkdir(parents=True)
+    for name, muxing in {"end.mp4": {}, "front.mp4": {"movflags": "faststart"}, "open gop.mkv": {}}.items():
+        make_noise(folder / name, 600, rate=6, gop=8, open_gop=name.startswith("open"), muxing=muxing)
     return folder
 
 

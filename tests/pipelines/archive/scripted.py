@@ -98,7 +98,9 @@ class Books:
                 if item.id in self.records:
                     return self.records[item.id]
                 missing = tuple(index for index in range(script.segments) if index not in self.segments[item.id])
-                return Planned(b"", "folder", KIND, f"{item.stem}.mkv", script.segments, missing, ("a note",))
+                return Planned(
+                    b"", "folder", KIND, f"{item.stem}.mkv", script.segments, missing, ("a note",), by_ranges=False
+                )
             case RestoreSegment(index=index):
                 script.fail("segment")
                 self.segments[item.id].add(index)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,33 @@ from typing import Any
 os.environ |= {f"RAY_health_check_{name}": "1000" for name in ("initial_delay_ms", "period_ms", "timeout_ms")}
 os.environ |= {"RAY_health_check_failure_threshold": "3", "RAY_AUTH_MODE": "disabled"}
 
+import fsspec
+
 import tests
 from pipelines.archive.context import ArchiveContext
 from pipelines.archive.items import ArchiveItem
+from pipelines.archive.listing import list_items
 from pipelines.archive.progress import ArchiveProgress
+from pipelines.archive.request import ArchiveRequest
 from pipelines.exit_codes import ExitCode
 from pipelines.pools import PoolOptions
 from streamrestore.checkpoint import write_safetensors
 from streamrestore.devices import CPU_THREADS
 from streamrestore.frame import Chunk, Restored
 from tests.networks import OffsetRestorer, tiny_model
-from tests.pipelines.archive.runs import Said, check_whole, contents, items_of, make_source, request_for, run
+from tests.pipelines.archive.runs import (
+    Said,
+    check_whole,
+    contents,
+    items_of,
+    make_long_source,
+    make_source,
+    offset_pool,
+    request_for,
+    run,
+)
 from tests.pipelines.driver import Driver
+from tests.s3 import s3_server
 from workers import RestorerPool, open_pool
 from workers.archive import StepPool, open_step_pool
 from workers.quiet_ray import ray
@@ -116,6 +131,49 @@ class Archive:
         check_whole(target, self.items)
         progress = said.progress
         assert progress.segments == progress.segments_done > 0, progress
+
+
+@dataclass(frozen=True)
+class BuildFar:
+    """Builds the context of a machine that shares no disk with others, and copies nothing that it need not."""
+
+    request: ArchiveRequest
+    scratch: Path
+
+    def __call__(self) -> ArchiveContext:
+        from streamrestore import reading_apart
+
+        reading_apart.LEAST_BYTES = 1 << 20
+        scratch = self.scratch / ray.get_runtime_context().get_node_id()
+        return ArchiveContext(replace(self.request, scratch=scratch), "cpu", offset_pool)
+
+
+def from_a_bucket(folder: Path) -> None:
+    """Two machines restore long clips of a bucket; each is copied by one of them, and the other one reads parts."""
+    source = make_long_source(folder / "in")
+    assert run(items_of(source), request_for(folder / "undisturbed")) is ExitCode.DONE
+    with s3_server() as server, machines(2) as (cluster, _):
+        bucket, target = server.bucket(), folder / "out"
+        fsspec.filesystem("s3").put(f"{source}/", f"{bucket}/in/", recursive=True)
+        items = list(list_items(f"{bucket}/in", str(target)).items)
+        request, before = request_for(target), server.sent_bytes
+        pool = open_step_pool(BuildFar(request, folder / "scratch"), workers=2, address=cluster.address)
+        said, began = Said(), time.monotonic()
+        try:
+            while pool.state().nodes < 2:
+                assert time.monotonic() - began < PATIENCE_SECONDS, repr(pool)
+                time.sleep(0.1)
+            assert run(items, request, pool, said=said) is ExitCode.DONE, said.failures
+        finally:
+            pool.close()
+        copied = [path.stat().st_size for path in (folder / "scratch").glob("*/sources/*/file/*")]
+        read = server.sent_bytes - before - sum(copied)
+    assert contents(target) == contents(folder / "undisturbed")
+    check_whole(target, items)
+    assert said.progress.segments_done == said.progress.segments > 30
+    # One more for each clip that is joined by the machine that did not plan it, for having nothing else to do.
+    assert len(items) <= len(copied) < 2 * len(items), copied
+    assert read > 1 << 20, "nothing was read in parts"
 
 
 def make_archive(folder: Path, address: str) -> Archive:
@@ -213,4 +271,5 @@ def everything(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"two": two_machines, "three": three_machines, "everything": everything}[sys.argv[1]](Path(sys.argv[2]))
+    stories = {"two": two_machines, "three": three_machines, "everything": everything, "far": from_a_bucket}
+    stories[sys.argv[1]](Path(sys.argv[2]))

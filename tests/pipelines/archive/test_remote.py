@@ -4,22 +4,37 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import fsspec
 import pytest
 
 from pipelines.archive.checking import find_problems
+from pipelines.archive.context import ArchiveContext
 from pipelines.archive.items import ArchiveItem
 from pipelines.archive.ledger import Ledger
 from pipelines.archive.listing import list_items
 from pipelines.archive.progress import ArchiveProgress
+from pipelines.archive.records import DoneRecord
 from pipelines.archive.request import ArchiveRequest
 from pipelines.archive.shelf import RemoteShelf
+from pipelines.archive.steps import FinishItem, PlanItem, Planned, RestoreSegment
 from pipelines.exit_codes import ExitCode
-from streamrestore.errors import StoppedError
+from streamrestore import reading_apart
+from streamrestore.errors import SourceError, StoppedError, StorageError
 from streamrestore.locations import parse_location
-from tests.pipelines.archive.runs import Said, contents, items_of, make_source, request_for, run
+from tests.apart import tell_story
+from tests.pipelines.archive.runs import (
+    Said,
+    contents,
+    items_of,
+    make_long_source,
+    make_source,
+    offset_pool,
+    request_for,
+    run,
+)
 from tests.s3 import Fault, S3Server, s3_server
 
 CLIPS = ["a.mkv", "deep er/b.mp4", "ü.mkv"]
@@ -179,6 +194,99 @@ def test_a_result_that_is_there_is_known_by_its_receipt_and_another_file_is_not_
     [failed] = said.failures
     assert (failed.source, failed.exit_code) == ("a.mkv", ExitCode.OUTPUT)
     assert store.cat_file(f"{target}/a.mkv") == b"somebody else's"
+
+
+@pytest.fixture
+def far(tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What a run in folders makes of long clips, which are in the bucket, too."""
+    monkeypatch.setattr(reading_apart, "LEAST_BYTES", 1 << 20)
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *args: 0.01)
+    source = make_long_source(tmp_path / "in")
+    run(items_of(source), request_for(tmp_path / "undisturbed"))
+    upload(tmp_path / "in", f"{bucket}/in")
+    return contents(tmp_path / "undisturbed")
+
+
+def two_contexts(tmp_path: Path) -> tuple[ArchiveContext, ArchiveContext]:
+    """Of two machines with one target."""
+    request = request_for(tmp_path / "out")
+    one, two = (
+        ArchiveContext(replace(request, scratch=tmp_path / name), "cpu", offset_pool) for name in ("one", "two")
+    )
+    return one, two
+
+
+def test_a_machine_that_has_no_copy_reads_the_parts_it_needs(
+    tmp_path: Path, bucket: str, server: S3Server, far: dict[str, str]
+) -> None:
+    (one, two), target = two_contexts(tmp_path), str(tmp_path / "out")
+    for item in items(f"{bucket}/in", target):
+        planned = PlanItem(item)(one)
+        assert isinstance(planned, Planned)
+        assert planned.by_ranges
+        *far_ones, near_one = planned.missing
+        assert len(far_ones) > 8
+        for index in far_ones:
+            before = server.sent_bytes
+            RestoreSegment(item, planned, index)(two)
+            assert server.sent_bytes - before < 0.3 * item.size
+        before = server.requests["GET"]
+        RestoreSegment(item, planned, near_one)(one)
+        assert isinstance(FinishItem(item, planned, datetime.now(UTC))(one), DoneRecord)
+        assert server.requests["GET"] == before, "it has a copy"
+    assert not list((tmp_path / "two" / "sources").glob("*/file/*"))
+    assert contents(tmp_path / "out") == far
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_machines_of_a_cluster_copy_a_source_once_and_read_parts_of_it(tmp_path: Path) -> None:
+    tell_story("tests.pipelines.archive.stories", "far", tmp_path, timeout=180)
+
+
+def test_a_part_that_cannot_be_read_is_no_segment_and_is_read_again(
+    tmp_path: Path, bucket: str, server: S3Server, far: dict[str, str]
+) -> None:
+    (one, two), target = two_contexts(tmp_path), str(tmp_path / "out")
+    for item in items(f"{bucket}/in", target):
+        planned = PlanItem(item)(one)
+        assert isinstance(planned, Planned)
+        for index in planned.missing:
+            faults: list[Fault | None] = [*[None] * (1 + index % 6), "500", "500", "500", "500"]
+            server.fail(*faults, method="GET")
+            with pytest.raises(StorageError, match="could not be read"):
+                RestoreSegment(item, planned, index)(two)
+            server.fail()
+            RestoreSegment(item, planned, index)(two)
+        assert isinstance(FinishItem(item, planned, datetime.now(UTC))(one), DoneRecord)
+    assert contents(tmp_path / "out") == far
+
+
+def test_a_source_that_is_replaced_while_its_parts_are_read_is_found_out(
+    tmp_path: Path, bucket: str, far: dict[str, str]
+) -> None:
+    one, two = two_contexts(tmp_path)
+    item = items(f"{bucket}/in", str(tmp_path / "out"))[0]
+    planned = PlanItem(item)(one)
+    assert isinstance(planned, Planned)
+    RestoreSegment(item, planned, 3)(two)
+    fsspec.filesystem("s3").pipe_file(item.source.url, b"another one")
+    with pytest.raises(SourceError, match="was replaced"):
+        RestoreSegment(item, planned, 4)(two)
+
+
+def test_a_small_source_is_downloaded_whole(
+    tmp_path: Path, bucket: str, far: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    one, two = two_contexts(tmp_path)
+    item = items(f"{bucket}/in", str(tmp_path / "out"))[0]
+    planned = PlanItem(item)(one)
+    assert isinstance(planned, Planned)
+    assert not planned.by_ranges
+    RestoreSegment(item, planned, 3)(two)
+    assert len(list((tmp_path / "two" / "sources").glob("*/file/*"))) == 1
 
 
 def test_from_folders_to_a_bucket_and_back(tmp_path: Path, bucket: str, local: dict[str, str]) -> None:
