@@ -367,6 +367,9 @@ class Awake:
 
     kind = "any"
 
+    def check(self) -> None:
+        """It has no device."""
+
 
 class Doze:
     """A step that is long enough."""

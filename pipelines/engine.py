@@ -30,7 +30,7 @@ from typing import Protocol
 
 import numpy as np
 
-from streamrestore.errors import DeviceMemoryError, RestoreError, StoppedError, WorkerStartError
+from streamrestore.errors import DeviceLostError, DeviceMemoryError, RestoreError, StoppedError, WorkerStartError
 from streamrestore.frame import Chunk, Frame, OnError, Planes, Restored, Stamp, VideoFormat, planes_md5
 from streamrestore.patches import PatchPlan
 from streamrestore.shots import Shot, shot_at
@@ -219,8 +219,8 @@ class FrameEngine:
             cuts: First times of segments, rising. Frames of two of them do not travel together, so that what
                 shares a chunk does not depend on which segments an earlier run finished.
             on_error: Whether frames that cannot be restored are passed on as they came, or end
-                the run. Where it happens `FAILURES_IN_A_ROW` times it is not the frames' fault,
-                and the run ends all the same.
+                the run. Where it happens `FAILURES_IN_A_ROW` times, or no worker is left, it is not
+                the frames' fault, and the run ends all the same.
         """
         self._pool = pool
         self._video = video
@@ -349,11 +349,11 @@ class FrameEngine:
             return item.stamps, item.chunk.planes
         try:
             restored = self._result(item.result)
-        except (DeviceMemoryError, WorkerStartError):
+        except (DeviceLostError, DeviceMemoryError, WorkerStartError):
             raise
         except RestoreError as error:
             self._failures += 1
-            if self._on_error == "fail" or self._failures >= FAILURES_IN_A_ROW:
+            if self._on_error == "fail" or self._failures >= FAILURES_IN_A_ROW or self._pool.state().lost:
                 raise
             self._last_failure = error
             first = item.stamps[0].pts

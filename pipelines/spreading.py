@@ -17,10 +17,11 @@ from pipelines.engine import DRAIN_SECONDS, Progress, StageLoad
 from pipelines.planning import FileJob, Network
 from pipelines.restoring import restore_segments
 from pipelines.shipping import pack, unpack
-from streamrestore.devices import choose_devices, find_devices
+from streamrestore.devices import choose_devices, find_devices, given_device
 from streamrestore.errors import StoppedError
 from streamrestore.identity import machine_kind
 from streamrestore.segments import Segment
+from streamrestore.soundness import check_device
 from streamrestore.work_folder import WorkFolder
 from workers import RestorerPool
 from workers.archive import StepPool, StepPoolState
@@ -41,10 +42,18 @@ class SpreadContext:
             network: As it was asked for.
             start: Starts a pool in this process; it is ready then.
         """
-        device = choose_devices("auto", find_devices()).devices[0]
+        device = choose_devices(given_device(), find_devices()).devices[0]
         self.kind = machine_kind(device)
         self.network = replace(network, device=device)
         self.pool = start(self.network)
+
+    def check(self) -> None:
+        """Look whether the device works.
+
+        Raises:
+            DeviceLostError: It does not.
+        """
+        check_device(self.network.device.label())
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,12 @@ def choose_devices(request: str, found: tuple[Device, ...]) -> DeviceChoice:
     return DeviceChoice(tuple(gpus[index] for index in wanted), f"GPU {request} was asked for")
 
 
+def given_device() -> str:
+    """What this process was given to compute on, as a request; whether CUDA finds it or not."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "auto" if visible is None else "0" if visible else "cpu"
+
+
 def choose_precision(request: str, choice: DeviceChoice) -> tuple[Precision, str]:
     """Decide what the network computes in, and why.
 

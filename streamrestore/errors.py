@@ -11,6 +11,7 @@
     │   └── DecodeError         it stopped being readable on the way
     ├── RestoreError            a frame was read but not restored
     │   ├── DeviceMemoryError   retry with a smaller batch or plan
+    │   ├── DeviceLostError     retry in a new process
     │   ├── WorkerLostError     the worker died with the frames
     │   └── WorkerStartError    no worker could be started, or not in time
     ├── SinkError               encoding or muxing failed
@@ -60,6 +61,10 @@ class RestoreError(StreamRestoreError):
 
 class DeviceMemoryError(RestoreError):
     """One patch does not fit the device's memory: plan smaller patches."""
+
+
+class DeviceLostError(RestoreError):
+    """The device fails with whatever it is given, as long as this process lives."""
 
 
 class WorkerLostError(RestoreError):

@@ -24,6 +24,7 @@ from streamrestore.graphs import GraphMaker
 from streamrestore.lanes import Mark, open_lanes
 from streamrestore.patches import PatchPlan
 from streamrestore.reuse import find_repeats
+from streamrestore.soundness import check_device, is_out_of_memory
 from streamrestore.tasks import Stages, Task
 
 PLANS_KEPT = 8
@@ -124,7 +125,7 @@ class Restorer:
             try:
                 network.to(self._device, settings.precision.dtype())
             except RuntimeError as error:
-                if _out_of_memory(error):
+                if is_out_of_memory(error):
                     raise DeviceMemoryError(f"the weights of {model.name} do not fit {settings.device}") from error
                 raise
             # torch takes a memory format alone, but does not say so in its types.
@@ -146,6 +147,7 @@ class Restorer:
 
         Raises:
             DeviceMemoryError: One patch of the plan does not fit the device.
+            DeviceLostError: The device does not work any more.
             RestoreError: The network's result is not finite, or the device failed.
         """
         (restored,) = self.begin([chunk])()
@@ -165,7 +167,7 @@ class Restorer:
             is to blame; to be called once.
 
         Raises:
-            DeviceMemoryError, RestoreError: As `restore`.
+            DeviceMemoryError, DeviceLostError, RestoreError: As `restore`.
         """
         if self.overlaps:
             return self._launch(chunks)
@@ -205,8 +207,9 @@ class Restorer:
         try:
             yield
         except RuntimeError as error:
-            if _out_of_memory(error):
+            if is_out_of_memory(error):
                 raise DeviceMemoryError(f"{self._settings.device} is out of memory") from error
+            check_device(self._settings.device)
             raise RestoreError(f"{self._settings.device} failed: {error}") from error
 
     def _enqueue(self, chunks: Sequence[Chunk]) -> tuple[list[_Piece], list[_Download], Mark]:
@@ -340,9 +343,3 @@ def _spread(results: Tensor, piece: _Piece) -> Tensor:
     known = restored if piece.before is None else torch.cat((piece.before.restored[None], restored))
     place = torch.arange(places, device=results.device)
     return known[piece.sources + (len(known) - frames), place]
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch ran out of memory; only its allocator for GPUs has a class of its own for that."""
-    words = ("DefaultCPUAllocator", "CUDA error: out of memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(each in str(error) for each in words)

@@ -34,7 +34,7 @@ from workers.contract import BuildRestorer, PoolState
 from workers.futures import cancel, fail, settle
 from workers.patience import Patience
 from workers.quiet_ray import ray, ray_errors
-from workers.ray_failures import DEATHS, last_line, restorer_error
+from workers.ray_failures import DEATHS, last_line, loss_of_worker, restorer_error
 from workers.scheduling import CHUNKS_IN_FLIGHT, DEATHS_OF_A_CHUNK, Life, Scheduler
 
 T = TypeVar("T")
@@ -266,8 +266,9 @@ class RayPool:
 
     def _on_answer(self, life: Life, number: int, answer: "Future[Restored]") -> None:
         error = answer.exception()
-        if isinstance(error, DEATHS):
-            self._bury(life, error)
+        loss = loss_of_worker(error)
+        if loss is not None:
+            self._bury(life, loss)
         elif error is not None:
             error = restorer_error(error)
             if life in self._actors:

@@ -2,7 +2,7 @@
 
 import textwrap
 
-from streamrestore.errors import RestoreError
+from streamrestore.errors import DeviceLostError, RestoreError
 from workers.quiet_ray import ray_errors
 
 DEATHS: tuple[type[ray_errors.RayError], ...] = (
@@ -41,6 +41,14 @@ NOT_DEATHS = {
     "UnserializableException": "the restorer raised something that cannot be pickled",
 }
 """Ray's other errors, and why none of them means that a worker died. With subclasses."""
+
+
+def loss_of_worker(error: BaseException | None) -> BaseException | None:
+    """Why a worker is dead, or as good as dead as its device broke; None for what is no reason to replace it."""
+    if error is None or isinstance(error, DEATHS):
+        return error
+    raised = restorer_error(error)
+    return raised if isinstance(raised, DeviceLostError) else None
 
 
 def work_may_be_to_blame(death: BaseException) -> bool:

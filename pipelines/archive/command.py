@@ -201,9 +201,8 @@ def open_workers(wanted: RunParameters, request: ArchiveRequest) -> StepPool:
         choice = choose_devices(wanted.devices, find_devices())
         if choice.kind == "cuda":
             devices = [device.index for device in choice.devices]
-    own = wanted.devices if wanted.workers == 0 else "cpu" if devices == "cpu" else "auto"
     return open_step_pool(
-        partial(ArchiveContext, request, own),
+        partial(ArchiveContext, request, wanted.devices if wanted.workers == 0 else None),
         workers=wanted.workers,
         devices=devices,
         threads=CPU_THREADS,

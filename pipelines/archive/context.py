@@ -13,10 +13,12 @@ from pipelines.archive.request import STATE_FOLDER, ArchiveRequest
 from pipelines.archive.shelf import LocalShelf, RemoteShelf, Shelf, clear_remote
 from pipelines.planning import FileJob, FileOptions, Network, request_facts
 from pipelines.pools import START_SECONDS, PoolOptions, start_pool
-from streamrestore.devices import DeviceChoice, choose_devices, find_devices
+from streamrestore.devices import DeviceChoice, choose_devices, find_devices, given_device
+from streamrestore.errors import WorkerStartError
 from streamrestore.identity import key_of, machine_kind
 from streamrestore.opening import Opening
 from streamrestore.remote_file import RemoteFile
+from streamrestore.soundness import check_device
 from streamrestore.source_cache import SourceCache
 from streamrestore.work_folder import WorkFolder, sweep_jobs
 from workers import RestorerPool
@@ -31,21 +33,23 @@ class ArchiveContext:
     def __init__(
         self,
         request: ArchiveRequest,
-        devices: str = "auto",
+        devices: str | None = None,
         start: Callable[[PoolOptions], RestorerPool] = start_pool,
     ) -> None:
-        """Look at the device; networks are loaded by the first step that needs them.
+        """Look whether the device works; networks are loaded by the first step that needs them.
 
         Args:
             request: What the run was asked to do.
-            devices: Of this process: ``auto``, ``cpu`` or the number of a GPU.
+            devices: Of this process: ``auto``, ``cpu`` or the number of a GPU; None for what it was given.
             start: Starts a pool in this process.
 
         Raises:
             ConfigError: There is no such device.
+            DeviceLostError: It does not work.
         """
         self.request = request
-        self._choice: DeviceChoice = choose_devices(devices, find_devices())
+        self._choice: DeviceChoice = choose_devices(devices or given_device(), find_devices())
+        self.check()
         self.kind = machine_kind(self._choice.devices[0])
         self.ledger = Ledger(request.target)
         self.outbox = Outbox(request)
@@ -60,6 +64,14 @@ class ArchiveContext:
     def device(self) -> str:
         """What restores, for people."""
         return self._choice.devices[0].name
+
+    def check(self) -> None:
+        """Look whether the device works.
+
+        Raises:
+            DeviceLostError: It does not.
+        """
+        check_device(self._choice.devices[0].label())
 
     def network(self, item: ArchiveItem) -> Network:
         """What restores an item.
@@ -92,6 +104,12 @@ class ArchiveContext:
         try:
             pool.ready(START_SECONDS)
             yield pool
+        except WorkerStartError:
+            with self._lock:
+                # The next step is to try it again, and not to be told the same.
+                if self._pools.get(key) is pool:
+                    self._pools.pop(key).close()
+            raise
         finally:
             with self._lock:
                 self._users[key] -= 1

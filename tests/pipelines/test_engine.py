@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipelines.engine import FAILURES_IN_A_ROW, FrameEngine, Progress, StageLoad
 from streamrestore.assessor import Assessment
-from streamrestore.errors import DecodeError, DiskFullError, RestoreError, StoppedError
+from streamrestore.errors import DecodeError, DeviceLostError, DiskFullError, RestoreError, StoppedError
 from streamrestore.frame import (
     ChromaLocation,
     Chunk,
@@ -48,6 +48,8 @@ class ScriptedPool:
 
     delay: Callable[[int], float] = lambda _: 0.0
     failing: Sequence[int] = ()
+    error: RestoreError = field(default_factory=lambda: RestoreError("a scripted failure"))
+    lost: bool = False
     submitted: int = 0
     outstanding: int = 0
     most_outstanding: int = 0
@@ -73,7 +75,7 @@ class ScriptedPool:
         if not future.set_running_or_notify_cancel():
             return
         if number in self.failing:
-            future.set_exception(RestoreError("a scripted failure"))
+            future.set_exception(self.error)
         else:
             future.set_result(Restored(tuple(plane + 1 for plane in chunk.planes), 0.0))
 
@@ -84,7 +86,7 @@ class ScriptedPool:
     def ready(self, timeout_seconds: float) -> None: ...
 
     def state(self) -> PoolState:
-        return PoolState(1, 0, 0, 0, 0)
+        return PoolState(1, 0, 0, 0, 0, lost=self.lost)
 
     def close(self) -> None: ...
 
@@ -230,6 +232,15 @@ def test_failures_in_a_row_are_not_the_frames_fault() -> None:
     with pytest.raises(RestoreError, match="scripted"):
         run(pool, sink, frames(100))
     assert pool.submitted < 100
+
+
+@pytest.mark.parametrize(("error", "lost"), [(DeviceLostError("broken"), False), (RestoreError("nobody left"), True)])
+def test_the_last_frames_are_not_passed_on_where_the_worker_is_at_fault(error: RestoreError, lost: bool) -> None:
+    pool = ScriptedPool(failing=[19], error=error, lost=lost)
+    sink = ListSink(pool)
+    with pytest.raises(type(error), match=str(error)):
+        run(pool, sink, frames(20))
+    assert (len(sink.written), sink.passed) == (19, [])
 
 
 def test_a_run_that_restores_nothing_has_failed() -> None:

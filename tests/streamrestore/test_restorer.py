@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from streamrestore.checkpoint import Model
 from streamrestore.devices import Precision
-from streamrestore.errors import DeviceMemoryError, RestoreError
+from streamrestore.errors import DeviceLostError, DeviceMemoryError, RestoreError
 from streamrestore.frame import ChromaLocation, Chunk, Matrix, PixelFormat, Planes, VideoFormat
 from streamrestore.lanes import Lanes
 from streamrestore.patches import PatchPlan, plan_patches
@@ -306,6 +306,17 @@ def test_a_device_that_fails_is_said_in_our_words(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("streamrestore.restorer.to_pictures", failing)
     with pytest.raises(RestoreError, match="cpu failed: CUDA error"):
         Restorer([tiny_model()], CPU).restore(chunk(video()))
+
+
+def test_a_device_that_fails_with_everything_is_told_from_one_that_failed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> Tensor:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr("streamrestore.restorer.to_pictures", failing)
+    restorer = Restorer([tiny_model()], CPU)
+    restorer._settings = replace(CPU, device="meta")  # which fails with everything
+    with pytest.raises(DeviceLostError, match="meta fails with whatever it is given"):
+        restorer.restore(chunk(video()))
 
 
 def test_one_patch_too_large_is_said_with_its_size() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamrestore.errors import ConfigError, RestoreError, WorkerLostError, WorkerStartError
+from streamrestore.errors import ConfigError, DeviceLostError, RestoreError, WorkerLostError, WorkerStartError
 from streamrestore.frame import Restored
 from tests.workers.conftest import OpenRayPool
 from tests.workers.fakes import (
@@ -69,6 +69,18 @@ def test_frames_that_kill_every_worker_fail_and_all_others_do_not(open_ray: Open
         futures[5].result(PATIENCE_SECONDS)
     assert all(answer(future) == value + 1 for value, future in futures.items() if value != 5)
     assert pool.state().deaths == 3
+
+
+def test_a_worker_whose_device_breaks_is_replaced_and_no_frames_fail(open_ray: OpenRayPool, tmp_path: Path) -> None:
+    broken = DeviceLostError("cuda:0 fails with whatever it is given")
+    pool = open_ray(Script(errors={3: broken}, once=tmp_path / "broken"), workers=1)
+    pool.ready(PATIENCE_SECONDS)
+    before = pool.workers[0]
+    futures = [pool.submit(chunk_of(value)) for value in range(8)]
+    assert [answer(future) for future in futures] == list(range(1, 9))
+    assert (pool.state().deaths, pool.state().replaced) == (1, 1)
+    assert pool.state().last_loss == f"DeviceLostError: {broken}"
+    assert before not in pool.workers
 
 
 def test_a_pool_whose_workers_only_die_gives_up_with_the_reason(open_ray: OpenRayPool) -> None:

@@ -21,6 +21,14 @@ class StepContext(Protocol):
         """What the bytes of a result depend on of this worker, as one name."""
         ...
 
+    def check(self) -> None:
+        """Look whether the device works, after a step has failed.
+
+        Raises:
+            DeviceLostError: It does not, and only a new process may help.
+        """
+        ...
+
 
 BuildContext = Callable[[], StepContext]
 """Builds the context inside the worker that will use it; picklable for workers in other processes."""
@@ -98,7 +106,8 @@ class StepPool(Protocol):
 
         Returns:
             The step's result or its own error; `WorkerLostError` where workers kept dying with it, or none that may
-            run it is left. It can be cancelled until a worker begins with the step, and is cancelled by `close`.
+            run it is left; one whose device broke counts as dead. It can be cancelled until a worker begins with the
+            step, and is cancelled by `close`.
 
         Raises:
             RuntimeError: The pool is closed.

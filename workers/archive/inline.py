@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-from streamrestore.errors import WorkerLostError, WorkerStartError
+from streamrestore.errors import DeviceLostError, WorkerLostError, WorkerStartError
 from workers.archive.contract import LANES, BuildContext, Lane, Step, StepContext, StepPoolState, WorkerInfo
 from workers.archive.futures import StepFuture
+from workers.archive.running import run_step
 from workers.futures import SerialThread
 from workers.inline import THREAD_NAME
 
@@ -41,6 +42,8 @@ class InlineStepPool:
         self._builder = SerialThread(f"{THREAD_NAME}-build")
         self._context = self._builder.submit(build_or_explain)
         self._queues: dict[Lane, SimpleQueue[_Job | None]] = {lane: SimpleQueue() for lane in LANES}
+        self._broken: WorkerLostError | None = None
+        """Why no step can be run any more."""
         self._lock = threading.Lock()
         """Guards the two below."""
         self._jobs = set[_Job]()
@@ -85,7 +88,8 @@ class InlineStepPool:
         queued = sum(not future.running() and not future.done() for future in futures)
         ready = self._is_ready()
         failed = self._context.done() and not ready
-        return StepPoolState(int(ready), 1, 0, busy, queued, 0, 0, int(ready), failed and not self._closed)
+        deaths = int(self._broken is not None)
+        return StepPoolState(int(ready), 1, 0, busy, queued, deaths, 0, int(ready), failed and not self._closed)
 
     def first_ready(self, timeout_seconds: float) -> WorkerInfo:
         """Wait until the context is built.
@@ -132,15 +136,22 @@ class InlineStepPool:
     def _run_one(self, job: _Job) -> None:
         try:
             context = self._context.result()
+            if self._broken is not None:
+                raise self._broken
             if job.kind not in (None, context.kind):
                 raise WorkerLostError(f"the step is for workers of another kind, {job.kind}, and there will be none")
-            job.future.settle(job.step(context))
+            job.future.settle(run_step(job.step, context))
+        except DeviceLostError as error:
+            # A process could be replaced.
+            self._broken = WorkerLostError(f"no worker is left, as this process is the only one: {error}")
+            self._broken.__cause__ = error
+            job.future.fail(self._broken)
         except BaseException as error:  # noqa: BLE001 - raised where the future is awaited
             job.future.fail(error)
 
     def _is_ready(self) -> bool:
         built = self._context.done() and not self._context.cancelled() and self._context.exception() is None
-        return built and not self._closed
+        return built and not self._closed and self._broken is None
 
     def _info(self) -> WorkerInfo:
         return WorkerInfo(os.getpid(), socket.gethostname(), "", (), self._context.result().kind)

@@ -43,7 +43,7 @@ from workers.archive.watch import ClusterWatch, Sight
 from workers.cluster import Cluster
 from workers.futures import fail, settle
 from workers.quiet_ray import ray, ray_errors
-from workers.ray_failures import DEATHS, last_line, restorer_error, work_may_be_to_blame
+from workers.ray_failures import DEATHS, last_line, loss_of_worker, restorer_error, work_may_be_to_blame
 from workers.scheduling import Life
 
 T = TypeVar("T")
@@ -284,8 +284,9 @@ class RayStepPool:
 
     def _on_answer(self, life: Life, number: int, answer: "Future[Any]") -> None:
         error = answer.exception()
-        if isinstance(error, DEATHS):
-            self._bury(life, error)
+        loss = loss_of_worker(error)
+        if loss is not None:
+            self._bury(life, loss)
         elif error is not None:
             if self._scheduler.failed(life, number):
                 self._publish()

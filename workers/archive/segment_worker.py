@@ -10,6 +10,7 @@ import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workers.actor_process import prepare_process
+from workers.archive.running import run_step
 from workers.quiet_ray import ray
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class SegmentWorker:
         """Run a step.
 
         Raises:
+            DeviceLostError: The device does not work any more: this worker is to be replaced.
             Exception: Whatever the step raised, in its own class.
         """
-        return step(self._context)
+        return run_step(step, self._context)

@@ -1,21 +1,29 @@
 """Things die, freeze and get lost under an archive run: it ends as an undisturbed one, and nothing is left over."""
 
+import os
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pipelines.archive import steps
 from pipelines.archive.context import ArchiveContext
+from pipelines.archive.request import ArchiveRequest
 from pipelines.archive.steps import PlanItem, Planned, RestoreSegment, SegmentDone
 from pipelines.exit_codes import ExitCode
+from pipelines.pools import PoolOptions
+from streamrestore.errors import DeviceLostError, WorkerLostError
+from streamrestore.frame import Chunk, Restored
 from tests.apart import tell_story
+from tests.networks import OffsetRestorer
 from tests.pipelines.archive.runs import (
     Said,
     check_whole,
     contents,
     items_of,
+    ledger_of,
     make_source,
     offset_pool,
     request_for,
@@ -23,7 +31,8 @@ from tests.pipelines.archive.runs import (
 )
 from tests.pipelines.archive.scripted import Books, Script, ScriptedPool, make_item
 from tests.pipelines.archive.test_every_order import run as run_script
-from workers.archive import StepPoolState
+from workers import RestorerPool, open_pool
+from workers.archive import StepPoolState, open_step_pool
 
 PROJECT = Path(__file__).parents[3]
 
@@ -74,6 +83,92 @@ def test_a_segment_that_is_given_again_after_its_item_was_done_leaves_nothing(tm
     late = RestoreSegment(item, planned, 1)(context)
     assert isinstance(late, SegmentDone)
     check_whole(target, [item])
+
+
+class FrailContext(ArchiveContext):
+    """Its device breaks after some chunks, until its process ends, or for good."""
+
+    def __init__(self, request: ArchiveRequest, folder: Path, chunks: int, *, for_good: bool) -> None:
+        self._broken = folder / ("all" if for_good else str(os.getpid()))
+        super().__init__(request, "cpu", partial(frail_pool, self._broken, folder / "gone", chunks))
+
+    def check(self) -> None:
+        check_frail(self._broken)
+
+
+def check_frail(broken: Path) -> None:
+    if broken.exists():
+        raise DeviceLostError("cuda:0 fails with whatever it is given: CUDA error: an illegal memory access")
+
+
+def frail_pool(broken: Path, gone: Path, chunks: int, options: PoolOptions) -> RestorerPool:
+    return open_pool(partial(FrailRestorer, broken, gone, chunks), workers=0)
+
+
+@dataclass
+class FrailRestorer:
+    """Breaks its device, but for one that came after another one had."""
+
+    broken: Path
+    gone: Path
+    left: int
+
+    def restore(self, chunk: Chunk) -> Restored:
+        self.left -= 1
+        if self.left < 0 and not self.gone.exists():
+            self.gone.touch()
+            self.broken.touch()
+        check_frail(self.broken)
+        return OffsetRestorer(3).restore(chunk)
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(240)
+def test_a_device_that_breaks_until_its_process_ends_costs_nothing(tmp_path: Path, ray_cluster: None) -> None:
+    source, target, request = make_source(tmp_path / "in"), tmp_path / "out", request_for(tmp_path / "out")
+    run(items_of(source), request_for(tmp_path / "undisturbed"))
+    pool = open_step_pool(partial(FrailContext, request, tmp_path, 5, for_good=False), workers=1)
+    said = Said()
+    try:
+        assert run(items_of(source), request, pool, said=said) is ExitCode.DONE, said.failures
+        assert pool.state().deaths == 1
+    finally:
+        pool.close()
+    assert contents(target) == contents(tmp_path / "undisturbed")
+    check_whole(target, items_of(source))
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.ray)])
+def test_a_device_that_stays_broken_ends_the_run_and_puts_nothing_into_quarantine(
+    tmp_path: Path, request: pytest.FixtureRequest, workers: int
+) -> None:
+    if workers:
+        request.getfixturevalue("ray_cluster")
+    source, target, wanted = make_source(tmp_path / "in"), tmp_path / "out", request_for(tmp_path / "out")
+    pool = open_step_pool(partial(FrailContext, wanted, tmp_path, 2, for_good=True), workers=workers)
+    try:
+        with pytest.raises(WorkerLostError, match=r"no worker is left, .*cuda:0 fails with whatever it is given"):
+            run(items_of(source), wanted, pool)
+    finally:
+        pool.close()
+    assert not list(ledger_of(target).failed())
+    assert run(items_of(source), wanted) is ExitCode.DONE
+    check_whole(target, items_of(source))
+
+
+def test_a_network_that_could_not_be_loaded_is_tried_again_by_the_next_step(tmp_path: Path) -> None:
+    source, target, request = make_source(tmp_path / "in", ["a.mkv"]), tmp_path / "out", request_for(tmp_path / "out")
+    failing = iter([OSError("no room at this moment")])
+
+    def build() -> OffsetRestorer:
+        for error in failing:
+            raise error
+        return OffsetRestorer(3)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pipelines.archive.failures.PAUSE_SECONDS", 0.01)
+        assert run(items_of(source), request, start=lambda options: open_pool(build, workers=0)) is ExitCode.DONE
+    check_whole(target, items_of(source))
 
 
 def test_who_waits_for_a_machine_is_told_so_once() -> None:

@@ -6,10 +6,15 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from streamrestore.errors import DeviceLostError
+
 
 @dataclass(frozen=True)
 class Context:
     kind: str = "machine"
+
+    def check(self) -> None:
+        """It always works."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,55 @@ class Build:
         if self.error is not None:
             raise self.error
         return Context(self.kind)
+
+
+@dataclass(frozen=True)
+class Frail:
+    """A context whose device breaks when `Break` is run, until its process ends."""
+
+    broken: Path
+    """A folder with a file for each process whose device is broken."""
+    for_good: bool = False
+    """Whether it stays broken for all processes to come."""
+    kind: str = "machine"
+
+    def __call__(self) -> "Frail":
+        self.check()
+        return self
+
+    def break_down(self) -> None:
+        (self.broken / ("all" if self.for_good else str(os.getpid()))).touch()
+
+    def check(self) -> None:
+        if any((self.broken / name).exists() for name in ("all", str(os.getpid()))):
+            raise DeviceLostError("the device fails with whatever it is given: CUDA error: device-side assert")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Needs the device, as a network does that says no more than that it failed."""
+
+    value: int = 0
+
+    def __call__(self, context: Frail) -> int:
+        try:
+            context.check()
+        except DeviceLostError:
+            raise ValueError("a result that is not finite") from None
+        return self.value
+
+
+@dataclass(frozen=True)
+class Break:
+    """Breaks the device: where it is run first, or always."""
+
+    first: Path | None = None
+
+    def __call__(self, context: Frail) -> str:
+        if self.first is None or is_first(self.first):
+            context.break_down()
+            raise ValueError("an illegal memory access")
+        return "whole"
 
 
 @dataclass(frozen=True)

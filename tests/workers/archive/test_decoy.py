@@ -13,6 +13,9 @@ from workers.archive import open_step_pool
 class Context:
     kind = "machine"
 
+    def check(self):
+        pass
+
 
 def step(context):
     import pipelines, streamrestore, workers

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from streamrestore.errors import ConfigError, WorkerLostError
-from tests.workers.archive.fakes import Build, Kind, Sleep
+from tests.workers.archive.fakes import Break, Build, Compute, Frail, Kind, Sleep
 from workers.archive import open_step_pool
 
 PROJECT = Path(__file__).parents[3]
@@ -36,6 +36,17 @@ def test_a_step_of_another_kind_fails_since_there_will_be_none() -> None:
     with pytest.raises(WorkerLostError, match="another kind, that"):
         pool.submit(Sleep(), "restore", kind="that").result(60)
     pool.close()
+
+
+def test_a_device_that_breaks_leaves_no_worker_as_a_thread_cannot_be_replaced(tmp_path: Path) -> None:
+    pool = open_step_pool(Frail(tmp_path), workers=0)
+    assert pool.submit(Compute(3), "restore").result(60) == 3
+    for step in (Break(), Compute(), Sleep()):
+        with pytest.raises(WorkerLostError, match=r"no worker is left, .*: the device fails"):
+            pool.submit(step, "side").result(60)
+    assert (pool.state().workers, pool.state().lost, pool.state().deaths) == (0, True, 1)
+    pool.close()
+    assert not pool.state().lost
 
 
 def test_less_than_no_worker_is_refused() -> None:

@@ -10,7 +10,19 @@ import pytest
 
 from streamrestore.errors import ConfigError, WorkerLostError, WorkerStartError
 from tests.workers.archive.conftest import OpenRayStepPool
-from tests.workers.archive.fakes import Build, Context, HangOnce, Kill, Kind, KindsByTurn, Marked, Sleep
+from tests.workers.archive.fakes import (
+    Break,
+    Build,
+    Compute,
+    Context,
+    Frail,
+    HangOnce,
+    Kill,
+    Kind,
+    KindsByTurn,
+    Marked,
+    Sleep,
+)
 from workers.archive.claims import Claim
 from workers.archive.patience import StepPatience
 from workers.archive.pool import RayStepPool
@@ -55,6 +67,39 @@ def test_a_step_that_kills_every_worker_fails_and_all_others_do_not(open_ray: Op
     assert side.result(PATIENCE_SECONDS)
     assert pool.state().deaths == 3
     assert not pool.state().lost
+
+
+def test_a_worker_whose_device_breaks_fails_no_step_and_is_replaced(open_ray: OpenRayStepPool, tmp_path: Path) -> None:
+    pool = open_ray(Frail(tmp_path), workers=1)
+    before = pool.first_ready(PATIENCE_SECONDS)
+    futures = [pool.submit(Compute(value), "restore") for value in range(3)]
+    breaking = pool.submit(Break(tmp_path / "first"), "restore")
+    futures += [pool.submit(Compute(value), "restore") for value in range(3, 6)]
+    assert [future.result(PATIENCE_SECONDS) for future in futures] == list(range(6))
+    assert breaking.result(PATIENCE_SECONDS) == "whole"
+    assert pool.state().deaths == 1
+    assert pool.state().last_loss.startswith("DeviceLostError: the device fails")
+    assert [worker.pid == before.pid for worker in pool.workers()] == [False]
+
+
+def test_a_step_that_breaks_every_device_fails_and_all_others_do_not(open_ray: OpenRayStepPool, tmp_path: Path) -> None:
+    pool = open_ray(Frail(tmp_path), workers=1)
+    futures = [pool.submit(Compute(value), "restore") for value in range(2)]
+    poison = pool.submit(Break(), "restore")
+    futures += [pool.submit(Compute(value), "restore") for value in range(2, 4)]
+    with pytest.raises(WorkerLostError, match=r"3 workers died with the same step, the last by DeviceLostError"):
+        poison.result(PATIENCE_SECONDS)
+    assert [future.result(PATIENCE_SECONDS) for future in futures] == list(range(4))
+    assert pool.state().deaths == 3
+
+
+def test_where_the_only_device_stays_broken_every_step_is_told_so(open_ray: OpenRayStepPool, tmp_path: Path) -> None:
+    pool = open_ray(Frail(tmp_path, for_good=True), workers=1)
+    assert pool.submit(Compute(3), "restore").result(PATIENCE_SECONDS) == 3
+    for future in [pool.submit(Break(), "restore") for _ in range(4)]:
+        with pytest.raises(WorkerLostError, match="no worker is left, the last one was lost by DeviceLostError"):
+            future.result(PATIENCE_SECONDS)
+    assert (pool.state().lost, pool.state().deaths) == (True, 2)
 
 
 def test_a_step_that_hangs_costs_its_worker_and_runs_again(open_ray: OpenRayStepPool, tmp_path: Path) -> None:
