@@ -61,6 +61,8 @@ class _Step:
     kind: str | None
     seconds: float | None
     deaths: int = 0
+    died_in: set[int] = field(default_factory=set)
+    """Slots whose workers died with it."""
     requeues: int = 0
     slots: set[int] = field(default_factory=set)
     """Where it is running."""
@@ -238,7 +240,6 @@ class StepScheduler:
             ended meanwhile is as good as any.
         """
         slot = self._slots.find(life, SlotState.READY)
-        self._slots.answered(slot)
         if slot is not None and step in slot.runs:
             run = self._end_run(slot, step)
             count, seconds = self._finished[run.lane]
@@ -257,7 +258,6 @@ class StepScheduler:
         slot = self._slots.find(life, SlotState.READY)
         if slot is None or step not in slot.runs:
             return False
-        self._slots.answered(slot)
         self._end_run(slot, step)
         known = self._steps.get(step)
         if known is None:
@@ -349,7 +349,9 @@ class StepScheduler:
             if step is None:
                 continue
             step.slots.discard(slot.life.slot)
-            step.deaths += number in blamed
+            if number in blamed:
+                step.deaths += 1
+                step.died_in.add(slot.life.slot)
             step.requeues += number not in blamed
             if step.deaths >= DEATHS_OF_A_STEP:
                 poisoned.append(number)
@@ -376,13 +378,14 @@ class StepScheduler:
 
     def _reserve(self, number: int) -> Slot | None:
         """Keep a slot from all other steps until it has none, since without that it might never be so."""
-        kind = self._steps[number].kind
-        able = (
-            slot
-            for slot in self._slots.among(SlotState.READY)
-            if slot.reserved is None and slot.takes_steps and kind in (None, slot.kind)
-        )
-        slot = min(able, key=lambda slot: len(slot.runs), default=None)
+        step = self._steps[number]
+        ready = self._slots.among(SlotState.READY)
+        able = [slot for slot in ready if slot.takes_steps and step.kind in (None, slot.kind)]
+        if step.deaths == DEATHS_OF_A_STEP - 1:
+            # Its last chance is elsewhere: a slot whose device breaks again and again is always the freest.
+            able = [slot for slot in able if slot.life.slot not in step.died_in] or able
+        free = (slot for slot in able if slot.reserved is None)
+        slot = min(free, key=lambda slot: len(slot.runs), default=None)
         if slot is not None:
             self._suspects[number], slot.reserved = slot.life.slot, number
             self._file(slot)
@@ -442,6 +445,9 @@ class StepScheduler:
     def _end_run(self, slot: Slot, number: int) -> Run:
         run = slot.runs.pop(number)
         del self._runs[run.lane][run]
+        if run.lane == "restore":
+            # What was done beside the device says nothing about it.
+            self._slots.answered(slot)
         self._file(slot)
         return run
 

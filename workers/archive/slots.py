@@ -15,7 +15,7 @@ from workers.archive.patience import StepPatience
 from workers.scheduling import Life
 
 DEATHS_OF_A_SLOT = 10
-"""A slot whose workers died so often, and ended no step in between, rests: three steps that are at fault, one after
+"""A slot whose workers died so often, and restored nothing in between, rests: three steps that are at fault, one after
 the other, are no reason yet."""
 
 FALSE_STARTS = 4
@@ -75,11 +75,11 @@ class Slot:
     runs: dict[int, Run] = field(default_factory=dict)
     """By step; also of steps that another worker has answered since."""
     strikes: int = 0
-    """Deaths since a step was answered."""
+    """Deaths since its device was last of use."""
     false_starts: int = 0
     """Deaths since a worker was ready."""
     rests: int = 0
-    """How often it has rested since a step was answered."""
+    """How often it has rested since then."""
 
     @property
     def takes_steps(self) -> bool:
@@ -115,7 +115,7 @@ class Slots:
         """Workers that died in starting since the last one was ready."""
         self._failing_since = inf
         self._barren = 0
-        """Workers that died since the last step was answered by any."""
+        """Workers that died since the device of any was last of use."""
         self.deaths = 0
         self.lost = False
         """Whether there is no worker, and no hope for one."""
@@ -168,12 +168,11 @@ class Slots:
         self.kinds[kind] += 1
         self.nodes[slot.node] += 1
 
-    def answered(self, slot: Slot | None) -> None:
-        """A worker has answered a step; None where it was ended meanwhile."""
+    def answered(self, slot: Slot) -> None:
+        """A slot's worker has done something with its device."""
         self._barren = 0
-        if slot is not None:
-            slot.strikes = slot.rests = 0
-            slot.broken = False
+        slot.strikes = slot.rests = 0
+        slot.broken = False
 
     def bury(self, slot: Slot, now: float, *, innocent: bool, hopeless: bool) -> None:
         """A slot's worker is dead; it is to have no steps any more.

@@ -313,6 +313,34 @@ def test_a_suspect_does_not_hold_up_others_while_it_waits_for_a_worker_of_its_ow
     assert len(scheduler.assign(2.0)) == 1
 
 
+def test_a_step_that_two_workers_of_one_slot_died_with_has_its_last_chance_elsewhere() -> None:
+    scheduler = ready_scheduler(2)
+    add(scheduler, 0, 1)
+    lives = {step: life for life, step in scheduler.assign(0.0)}
+    for _ in range(DEATHS_OF_A_STEP - 1):
+        assert scheduler.died(lives[0], 1.0) == Verdict(requeued=(0,))
+        (lives[0],) = start(scheduler, 1.0)
+        given = scheduler.assign(1.0)
+        assert given in (((lives[0], 0),), ())
+    assert given == (), "the other one is busy"
+    scheduler.answered(lives[1], 1, 2.0)
+    assert scheduler.assign(2.0) == ((lives[1], 0),)
+
+
+def test_a_worker_that_plans_and_never_restores_comes_to_rest() -> None:
+    scheduler = ready_scheduler(1)
+    for number in range(DEATHS_OF_A_SLOT):
+        assert not scheduler.lost
+        first = 2 * number
+        add(scheduler, first, lane="side")
+        add(scheduler, first + 1)
+        scheduler.assign(0.0)
+        assert scheduler.answered(Life(0, number), first, 0.0)
+        scheduler.died(Life(0, number), 0.0)
+        start(scheduler, 0.0)
+    assert scheduler.lost
+
+
 def test_only_the_step_that_hung_is_suspected() -> None:
     scheduler = ready_scheduler(2)
     add(scheduler, 0, 2, seconds=1000.0)
