@@ -169,8 +169,9 @@ def waiting(folder: Path) -> Row:
     first = make_clip(source / "000.mkv", Clip(pts=pts, size=(32, 32), gop=2))
     for number in range(1, WORKERS * ROUNDS // SEGMENTS_PER_ITEM):
         shutil.copy(first, source / f"{number:03}.mkv")
-    items = list_items(str(source), str(target)).items
-    request = replace(make_request(parameters(source, target), items), encoding=FAST)
+    listing = list_items(str(source), str(target))
+    items = listing.items
+    request = replace(make_request(parameters(source, target), listing), encoding=FAST)
     aside = replace(request, target=request.target.parent.child("aside"))
     prepared = prepare_segments(aside, items[0])
     setattr(archive_run, "RestoreSegment", SleepSegment)  # noqa: B010 - the run takes it for its own
@@ -216,8 +217,8 @@ def _resume(folder: Path, count: int) -> Row:
         (source / name).write_bytes(name.encode())
     manifest = folder / "clips.jsonl"
     manifest.write_text("".join(json.dumps({"source": str(source / name)}) + "\n" for name in names))
-    items = list_items(str(manifest), str(target)).items
-    request = make_request(parameters(manifest, target), items)
+    listing = list_items(str(manifest), str(target))
+    items, request = listing.items, make_request(parameters(manifest, target), listing)
     ledger, now = Ledger(request.target), datetime.now(UTC)
     for item in items:
         output = target / f"{item.stem}.mp4"

@@ -12,6 +12,7 @@
     ├── RestoreError            a frame was read but not restored
     │   ├── DeviceMemoryError   retry with a smaller batch or plan
     │   ├── DeviceLostError     retry in a new process
+    │   ├── MachineError        retry on another machine
     │   ├── WorkerLostError     the worker died with the frames
     │   └── WorkerStartError    no worker could be started, or not in time
     ├── SinkError               encoding or muxing failed
@@ -65,6 +66,10 @@ class DeviceMemoryError(RestoreError):
 
 class DeviceLostError(RestoreError):
     """The device fails with whatever it is given, as long as this process lives."""
+
+
+class MachineError(RestoreError):
+    """This machine lacks what others have, such as a mount."""
 
 
 class WorkerLostError(RestoreError):

@@ -65,6 +65,16 @@ class LocalStorage:
                 else:
                     yield _look_at(entry, inside)
 
+    def holds_any(self, folder: Location) -> bool:
+        """Whether there is a folder, and anything in it."""
+        try:
+            with os.scandir(folder.path) as entries:
+                return next(entries, None) is not None
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise SourceError(f"{folder} cannot be read: {error.strerror}") from error
+
     def read(self, location: Location) -> bytes | None:
         """A small file."""
         try:

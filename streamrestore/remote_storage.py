@@ -151,6 +151,16 @@ class RemoteStorage:
             if entered[inside] and (left_out is None or not whole.startswith(left_out)):
                 yield _found(name, facts)
 
+    def holds_any(self, folder: Location) -> bool:
+        """Whether there is a folder, and anything in it."""
+        with _reaching(folder, "read"):
+            try:
+                # Of folders, stores know only what is in them.
+                self._files.info(folder.key)
+            except FileNotFoundError:
+                return False
+        return True
+
     def read(self, location: Location) -> bytes | None:
         """A small file."""
         with _reaching(location, "read"):

@@ -70,6 +70,14 @@ class Storage(Protocol):
         """
         ...
 
+    def holds_any(self, folder: Location) -> bool:
+        """Whether there is a folder, and anything in it; costs the same for any number.
+
+        Raises:
+            SourceError: It may not be looked at, or cannot be.
+        """
+        ...
+
     def read(self, location: Location) -> bytes | None:
         """A small file; None if there is none.
 

@@ -2,7 +2,7 @@
 
 import textwrap
 
-from streamrestore.errors import DeviceLostError, RestoreError
+from streamrestore.errors import DeviceLostError, MachineError, RestoreError
 from workers.quiet_ray import ray_errors
 
 DEATHS: tuple[type[ray_errors.RayError], ...] = (
@@ -44,16 +44,18 @@ NOT_DEATHS = {
 
 
 def loss_of_worker(error: BaseException | None) -> BaseException | None:
-    """Why a worker is dead, or as good as dead as its device broke; None for what is no reason to replace it."""
+    """Why a worker is dead, or as good as dead as it can do nothing; None for what is no reason to replace it."""
     if error is None or isinstance(error, DEATHS):
         return error
     raised = restorer_error(error)
-    return raised if isinstance(raised, DeviceLostError) else None
+    return raised if isinstance(raised, DeviceLostError | MachineError) else None
 
 
 def work_may_be_to_blame(death: BaseException) -> bool:
-    """Whether a worker may have died of what it was doing; not where its machine, or the way to it, was lost."""
-    if isinstance(death, ray_errors.ActorUnavailableError | ray_errors.NodeDiedError | ray_errors.ObjectLostError):
+    """Whether a worker may have died of what it was doing; not where its machine, or the way to it, is at fault."""
+    if isinstance(
+        death, MachineError | ray_errors.ActorUnavailableError | ray_errors.NodeDiedError | ray_errors.ObjectLostError
+    ):
         return False
     # Ray has no class for it where the worker is an actor.
     return "its node has died" not in str(death)

@@ -75,7 +75,7 @@ def run_archive(wanted: RunParameters) -> ExitCode:
     # ``retry`` takes what is kept of them.
     wanted = from_anywhere(wanted)
     listing = list_items(wanted.source, wanted.target, parse_shard(wanted.shard))
-    request = make_request(wanted, listing.items)
+    request = make_request(wanted, listing)
     state = StateFile(request.target, kept_parameters(wanted), own_job())
     with stop_on_signals() as stop, make_archive_reporter(wanted.progress, quiet=wanted.quiet) as reporter:
         _tell(listing, reporter)
@@ -148,14 +148,14 @@ def kept_parameters(wanted: RunParameters) -> dict[str, JsonValue]:
     return {**wanted.model_dump(mode="json"), **({"source": ""} if hidden else {})}
 
 
-def make_request(wanted: RunParameters, items: Sequence[ArchiveItem]) -> ArchiveRequest:
+def make_request(wanted: RunParameters, listing: Listing) -> ArchiveRequest:
     """What every worker must know.
 
     Raises:
         ConfigError: The options contradict each other, or do not fit the machine.
         ModelError: There are no weights for a task, several, or they are damaged.
     """
-    for codec in {wanted.codec, *(item.options.codec for item in items)} - {None}:
+    for codec in {wanted.codec, *(item.options.codec for item in listing.items)} - {None}:
         find_encoder(str(codec))  # or each clip would fail of it
     here = choose_devices(wanted.devices if wanted.address is None else "auto", find_devices()).kind
     kinds: tuple[DeviceKind, ...] = (here,)
@@ -169,7 +169,7 @@ def make_request(wanted: RunParameters, items: Sequence[ArchiveItem]) -> Archive
             ",".join(wanted.task or []),
             wanted.weights or [],
             kinds,
-            items,
+            listing.items,
             precision=wanted.precision,
             stages=wanted.stages,
             local_pooling=wanted.local_pooling,
@@ -185,6 +185,7 @@ def make_request(wanted: RunParameters, items: Sequence[ArchiveItem]) -> Archive
         patch=parse_patch(wanted.patch),
         deinterlace=wanted.deinterlace,
         overwrite=wanted.overwrite,
+        source=listing.root,
     )
 
 

@@ -1,9 +1,10 @@
 """What a worker holds for all the steps it runs: its device, and the networks on it."""
 
+import platform
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipelines.archive.items import ArchiveItem
@@ -11,10 +12,11 @@ from pipelines.archive.ledger import Ledger
 from pipelines.archive.outbox import Outbox
 from pipelines.archive.request import STATE_FOLDER, ArchiveRequest
 from pipelines.archive.shelf import LocalShelf, RemoteShelf, Shelf, clear_remote
+from pipelines.archive.source_root import check_root
 from pipelines.planning import FileJob, FileOptions, Network, request_facts
 from pipelines.pools import START_SECONDS, PoolOptions, start_pool
 from streamrestore.devices import DeviceChoice, choose_devices, find_devices, given_device
-from streamrestore.errors import WorkerStartError
+from streamrestore.errors import MachineError, SourceError, StorageError, WorkerStartError
 from streamrestore.identity import key_of, machine_kind
 from streamrestore.opening import Opening
 from streamrestore.remote_file import RemoteFile
@@ -36,7 +38,7 @@ class ArchiveContext:
         devices: str | None = None,
         start: Callable[[PoolOptions], RestorerPool] = start_pool,
     ) -> None:
-        """Look whether the device works; networks are loaded by the first step that needs them.
+        """Look whether the device works and sources are there; networks are loaded by the first step that needs them.
 
         Args:
             request: What the run was asked to do.
@@ -45,7 +47,7 @@ class ArchiveContext:
 
         Raises:
             ConfigError: There is no such device.
-            DeviceLostError: It does not work.
+            DeviceLostError, MachineError: As `check`.
         """
         self.request = request
         self._choice: DeviceChoice = choose_devices(devices or given_device(), find_devices())
@@ -66,12 +68,20 @@ class ArchiveContext:
         return self._choice.devices[0].name
 
     def check(self) -> None:
-        """Look whether the device works.
+        """Look whether the device works, and whether sources are seen from here.
 
         Raises:
-            DeviceLostError: It does not.
+            DeviceLostError: The device does not work.
+            MachineError: Not even the folder of all sources is seen from this machine.
         """
         check_device(self._choice.devices[0].label())
+        if self.request.source is not None:
+            # Storage that is out of reach is so for others, too, and for a while.
+            with suppress(StorageError):
+                try:
+                    check_root(self.request.source)
+                except SourceError as error:
+                    raise MachineError(f"on {platform.node()}, {error}") from error
 
     def network(self, item: ArchiveItem) -> Network:
         """What restores an item.

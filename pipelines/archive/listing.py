@@ -12,6 +12,7 @@ from pipelines.archive.naming import folded, plan_stems, printable, safe_name, s
 from pipelines.archive.patterns import EVERYTHING, NamePattern, has_wildcards, split_glob
 from pipelines.archive.request import STATE_FOLDER
 from pipelines.archive.shards import Shard
+from pipelines.archive.source_root import common_root
 from pipelines.outputs import VIDEO_SUFFIXES
 from streamrestore.errors import ConfigError, SourceError
 from streamrestore.locations import OBJECT_STORES, Location, parse_location
@@ -25,6 +26,8 @@ class Listing:
 
     items: tuple[ArchiveItem, ...]
     """In order of their names; those of the shard."""
+    root: Location | None
+    """What all of them are in: a folder; of a manifest None where they have nothing in common."""
     total: int
     """Items of all shards."""
     others: int = 0
@@ -97,7 +100,7 @@ def _list_tree(source: str, target: Location) -> Listing:
         ArchiveItem(each, folder.child(file.name), printable(file.name), file.size, file.hint or MISSING, stems[each])
         for each, file in ids.items()
     )
-    return Listing(tuple(sorted(items, key=lambda item: item.name)), len(found), others, tuple(unread))
+    return Listing(tuple(sorted(items, key=lambda item: item.name)), folder, len(found), others, tuple(unread))
 
 
 def _is_same(folder: Location, other: Location) -> bool:
@@ -151,7 +154,8 @@ def _list_manifest(manifest: Location, target: Location) -> Listing:
     stems = plan_stems(names, [item.stem for item in listed.values() if item.stem is not None])
     found = find_all([item.source for item in listed.values()])
     items = tuple(_make_item(each, item, found.get(item.source.url), stems.get(each)) for each, item in listed.items())
-    return Listing(tuple(sorted(items, key=lambda item: item.name)), len(items))
+    root = common_root(item.source for item in items)
+    return Listing(tuple(sorted(items, key=lambda item: item.name)), root, len(items))
 
 
 def _look_into(row: ManifestRow, folder: Location) -> _Listed:

@@ -118,7 +118,7 @@ def plan_archive(wanted: RunParameters, samples: Path | None = None, say: Say = 
     """
     say("listing clips")
     listing = list_items(wanted.source, wanted.target, parse_shard(wanted.shard))
-    request = make_request(wanted, listing.items)
+    request = make_request(wanted, listing)
     standing = find_standing(listing.items, request)
     choice = choose_devices(wanted.devices if wanted.address is None else "cpu", find_devices())
     network_of = network_by_options(lambda item: request.network.on(choice, item.options))

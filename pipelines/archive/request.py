@@ -79,6 +79,8 @@ class ArchiveRequest:
     scratch: Path
     """On a disk of each machine, by the same name: for copies of what is not in its file systems."""
     network: NetworkRequest
+    source: Location | None = None
+    """The folder that all sources are in; None where there is none."""
     encoding: EncodingRequest = AUTOMATIC
     patch: int | None = None
     deinterlace: bool = False

@@ -28,12 +28,22 @@ from pipelines.archive.ledger import Ledger
 from pipelines.archive.progress import ArchiveProgress, ArchiveReporter
 from pipelines.archive.records import DoneRecord, FailedRecord
 from pipelines.archive.request import ArchiveRequest
+from pipelines.archive.source_root import check_root
 from pipelines.archive.standing import Standing
 from pipelines.archive.state import StateFile
 from pipelines.archive.steps import CopySource, FinishItem, Missing, PlanItem, Planned, RestoreSegment, SegmentDone
 from pipelines.exit_codes import ExitCode
 from pipelines.signals import take_signals_back
-from streamrestore.errors import DiskFullError, OutputError, SinkError, StoppedError, StorageError, WorkerLostError
+from streamrestore.errors import (
+    DiskFullError,
+    OutputError,
+    SinkError,
+    SourceError,
+    StoppedError,
+    StorageError,
+    StreamRestoreError,
+    WorkerLostError,
+)
 from workers.archive import StepPool
 
 OnFailure = Literal["quarantine", "copy-source"]
@@ -119,7 +129,7 @@ class ArchiveRun:
         self._progress = ArchiveProgress()
         self._busy_at = time.monotonic()
         """When there was a worker last, or this was told."""
-        self._blocked: SinkError | None = None
+        self._blocked: StreamRestoreError | None = None
         """Why no other item would do any better: it is said once, and of none of them."""
 
     def run(self, standing: Standing, stop: threading.Event) -> ExitCode:
@@ -136,6 +146,7 @@ class ArchiveRun:
             StoppedError: The user asked to stop before the last item was done.
             DiskFullError: There is no space left; what is finished stays.
             OutputError: The target cannot be written any more; what is finished stays.
+            SourceError: All sources are gone at once.
             WorkerLostError, WorkerStartError: Nobody is left to do anything.
             StreamRestoreError: The records cannot be read or written.
         """
@@ -325,7 +336,8 @@ class ArchiveRun:
             raise error
         if self._pool.state().lost:
             # The step may have failed for a reason of its own a moment before; every new one fails for the pool's.
-            raise self._pool.submit(PlanItem(active.item), "side").exception() or error
+            lost = self._pool.submit(PlanItem(active.item), "side").exception() or error
+            raise self._missing_sources() or lost
         if active.error is not None and name != "copy":
             return  # it is given up already
         active.attempts[name] += 1
@@ -337,8 +349,8 @@ class ArchiveRun:
             due = time.monotonic() + reaction.again_after
             later: tuple[float, int, Callable[[], None]] = (due, next(self._numbers), partial(again, active))
             heapq.heappush(self._later, later)
-        elif isinstance(error, SinkError) and self._is_for_all(error):
-            self._blocked = error
+        elif (blocked := self._blocked or self._fault_of_all(error)) is not None:
+            self._blocked = blocked
             self._active.discard(active)
             self._take_back(active)
         elif self._on_failure == "copy-source" and name != "copy":
@@ -358,12 +370,25 @@ class ArchiveRun:
                 return Reaction(again_after=0.0, anew=True)  # by machines of another kind, from its beginning
         return react(error, attempts, planned=planned is not None, finishing=name == "finish")
 
-    def _is_for_all(self, error: SinkError) -> bool:
-        """Whether a failure is not its item's fault, and would be said of all others next."""
-        if isinstance(error, DiskFullError):
-            return True
+    def _fault_of_all(self, error: Exception) -> StreamRestoreError | None:
+        """What is wrong where a failure is not its item's fault, and would be said of all others next."""
         target = self._request.target
-        return isinstance(error, OutputError) and target.is_local and not os.access(target.path, os.W_OK | os.X_OK)
+        if isinstance(error, DiskFullError):
+            return error
+        if isinstance(error, OutputError) and target.is_local and not os.access(target.path, os.W_OK | os.X_OK):
+            return error
+        if isinstance(error, SourceError | StorageError | WorkerLostError | OSError):
+            return self._missing_sources()
+        return None
+
+    def _missing_sources(self) -> StreamRestoreError | None:
+        """Why no source can be read, if that is so."""
+        try:
+            if self._request.source is not None:
+                check_root(self._request.source)
+        except (SourceError, StorageError) as error:
+            return error
+        return None
 
     def _try_again(self, name: str, active: _Active) -> None:
         if active not in self._active:

@@ -34,6 +34,18 @@ def test_small_files_are_written_read_and_deleted(folder: Location) -> None:
     assert list(storage.walk(folder, lambda name: True)) == []
 
 
+def test_whether_a_folder_holds_anything(folder: Location) -> None:
+    storage = storage_of(folder)
+    assert not storage.holds_any(folder)
+    folder.path.mkdir()
+    assert not storage.holds_any(folder)
+    folder.child("deep").path.mkdir()
+    assert storage.holds_any(folder)
+    (folder.path / "file").touch()
+    with pytest.raises(SourceError, match="file cannot be read: Not a directory"):
+        storage.holds_any(folder.child("file"))
+
+
 def test_of_several_writers_one_creates(folder: Location) -> None:
     check_creating(folder)
     record, told, barrier = folder.child("record.json"), list[int](), threading.Barrier(8)

@@ -137,6 +137,15 @@ def test_who_wrote_what_is_there_is_told_so_though_the_answer_was_lost(server: S
     assert storage_of(location).read(location) == b"mine"
 
 
+def test_whether_a_folder_holds_anything(bucket: Location) -> None:
+    storage = storage_of(bucket)
+    assert not storage.holds_any(bucket.child("deep"))
+    storage.write(bucket.child("deep/er/file"), b"content")
+    assert storage.holds_any(bucket.child("deep"))
+    assert storage.holds_any(bucket)
+    assert not storage.holds_any(parse_location("s3://no-such-bucket"))
+
+
 def test_writers_that_meet_try_again(server: S3Server, bucket: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_storage, "_CONFLICT_SECONDS", (0.01, 0.01))
     server.fail("conflict", "conflict", method="PUT")

@@ -22,10 +22,11 @@ class StepContext(Protocol):
         ...
 
     def check(self) -> None:
-        """Look whether the device works, after a step has failed.
+        """Look whether steps can be run here at all, after one has failed.
 
         Raises:
-            DeviceLostError: It does not, and only a new process may help.
+            DeviceLostError: The device does not work, and only a new process may help.
+            MachineError: The machine lacks what every step needs.
         """
         ...
 
@@ -106,7 +107,7 @@ class StepPool(Protocol):
 
         Returns:
             The step's result or its own error; `WorkerLostError` where workers kept dying with it, or none that may
-            run it is left; one whose device broke counts as dead. It can be cancelled until a worker begins with the
+            run it is left; one that can run no step counts as dead. It can be cancelled until a worker begins with the
             step, and is cancelled by `close`.
 
         Raises:

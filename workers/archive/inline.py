@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-from streamrestore.errors import DeviceLostError, WorkerLostError, WorkerStartError
+from streamrestore.errors import DeviceLostError, MachineError, WorkerLostError, WorkerStartError
 from workers.archive.contract import LANES, BuildContext, Lane, Step, StepContext, StepPoolState, WorkerInfo
 from workers.archive.futures import StepFuture
 from workers.archive.running import run_step
@@ -141,8 +141,8 @@ class InlineStepPool:
             if job.kind not in (None, context.kind):
                 raise WorkerLostError(f"the step is for workers of another kind, {job.kind}, and there will be none")
             job.future.settle(run_step(job.step, context))
-        except DeviceLostError as error:
-            # A process could be replaced.
+        except (DeviceLostError, MachineError) as error:
+            # A process could be replaced, or another machine be taken.
             self._broken = WorkerLostError(f"no worker is left, as this process is the only one: {error}")
             self._broken.__cause__ = error
             job.future.fail(self._broken)

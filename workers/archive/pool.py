@@ -299,7 +299,7 @@ class RayStepPool:
         self, life: Life, cause: BaseException, *, blamed: Collection[int] | None = None, hopeless: bool = False
     ) -> None:
         """Give up a worker that is dead or as good as dead; another one follows when the scheduler says so."""
-        if isinstance(cause, DEATHS) and not work_may_be_to_blame(cause):
+        if not work_may_be_to_blame(cause):
             blamed = ()
         verdict = self._scheduler.died(life, time.monotonic(), blamed=blamed, hopeless=hopeless)
         if verdict is None:

@@ -1,4 +1,4 @@
-"""Run a step in its worker, and tell a step that fails from a device that does.
+"""Run a step in its worker, and tell a step that fails from a worker that does.
 
 Ray ships it by value with `SegmentWorker`: see there.
 """
@@ -15,7 +15,7 @@ def run_step(step: Step, context: StepContext) -> Any:  # noqa: ANN401 - a step'
     """Run a step.
 
     Raises:
-        DeviceLostError: The step failed, and so would any other: the device does not work any more.
+        DeviceLostError, MachineError: The step failed, and so would any other: as of `StepContext.check`.
         Exception: Whatever the step raised, in its own class.
     """
     try:

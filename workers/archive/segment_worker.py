@@ -58,7 +58,7 @@ class SegmentWorker:
         """Run a step.
 
         Raises:
-            DeviceLostError: The device does not work any more: this worker is to be replaced.
+            DeviceLostError, MachineError: No step can be run here: this worker is to be replaced.
             Exception: Whatever the step raised, in its own class.
         """
         return run_step(step, self._context)

@@ -47,12 +47,19 @@ ArchiveContext.__init__.__defaults__ = (*ArchiveContext.__init__.__defaults__[:-
 """Code after which the command uses `offset_pool`, too, in its own process."""
 
 
-def request_for(target: Path, *, encoding: EncodingRequest = FAST, overwrite: bool = False) -> ArchiveRequest:
+def request_for(
+    target: Path, *, encoding: EncodingRequest = FAST, overwrite: bool = False, source: Path | None = None
+) -> ArchiveRequest:
     """To derain everything."""
     model = tiny_model(crop=32)
     network = NetworkRequest({"cpu": {("derain", None): model}}, ("derain",), precision="fp32")
     return ArchiveRequest(
-        parse_location(str(target)), target / "scratch", network, encoding=encoding, overwrite=overwrite
+        parse_location(str(target)),
+        target / "scratch",
+        network,
+        encoding=encoding,
+        overwrite=overwrite,
+        source=None if source is None else parse_location(str(source)),
     )
 
 

@@ -31,6 +31,7 @@ class Request:
 
     target: Location = field(default_factory=lambda: Location("/", "/"))
     overwrite: bool = False
+    source: Location | None = None
 
     def keys(self, options: ItemOptions) -> frozenset[str]:
         return frozenset({"request"})

@@ -320,6 +320,40 @@ def test_a_folder_of_results_that_becomes_read_only_ends_the_run(tmp_path: Path,
     check_goes_on(driver, bench, target)
 
 
+# A source that goes away
+
+
+@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=pytest.mark.ray)])
+def test_a_source_that_is_unmounted_ends_the_run_and_puts_nothing_into_quarantine(
+    tmp_path: Path, driver: Driver, bench: Bench, workers: str
+) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(bench.source, source)
+    how = ["--workers", workers]
+    run = driver.start(*bench.arguments(target, *how, source=source), before=QUICKLY)
+    run.await_that(lambda: list((target / ".streamrestore").rglob("*.segment.json")))
+    source.rename(tmp_path / "unmounted")
+    source.mkdir()
+    check_end(run.wait(), 3, "/in is gone or empty, so that no clip can be read: mount it")
+    assert run.wait().said.count("error: ") == 1
+    assert not list(ledger_of(target).failed())
+    source.rmdir()
+    (tmp_path / "unmounted").rename(source)
+    check_end(driver.run(*bench.arguments(target, source=source)), 0)
+    assert contents(target) == bench.expected
+
+
+def test_clips_that_vanish_from_a_source_that_is_there_are_in_quarantine(
+    tmp_path: Path, driver: Driver, bench: Bench
+) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(bench.source, source)
+    run = driver.start(*bench.arguments(target, source=source), before=QUICKLY + in_segment(2, signal.SIGSTOP))
+    with run.held_still():
+        shutil.rmtree(source / "deep")
+    check_end(run.wait(), 6, "failed: .*deep/[bc].* does not exist", "done: a.mp4", "2 clips are in quarantine")
+
+
 def test_a_target_that_cannot_be_made_is_said_at_once(tmp_path: Path, driver: Driver, bench: Bench) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)

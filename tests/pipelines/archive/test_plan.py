@@ -162,8 +162,8 @@ def test_before_and_after_are_shown_beside_each_other(footage: Path, tmp_path: P
 
 def test_frames_too_large_for_the_device_are_tried_in_part(tmp_path: Path) -> None:
     make_clip(tmp_path / "in.mkv", Clip(size=(720, 1280)))
-    items = list_items(str(tmp_path / "*.mkv"), str(tmp_path / "out")).items
-    request = make_request(wanted(tmp_path, tmp_path / "out"), items)
+    listing = list_items(str(tmp_path / "*.mkv"), str(tmp_path / "out"))
+    items, request = listing.items, make_request(wanted(tmp_path, tmp_path / "out"), listing)
     found = TryClips(items, seconds=0.5)(ArchiveContext(request, "cpu"))
     assert isinstance(found, Trial)
     assert found.cropped
@@ -257,8 +257,8 @@ def test_what_is_held_does_not_grow_with_the_number_of_clips(tmp_path: Path) -> 
     first = make_clip(tmp_path / "in" / "0.mkv", Clip(pts=(0, 1001)))
     for number in range(1, 400):
         (tmp_path / "in" / f"{number}.mkv").hardlink_to(first)
-    items = list_items(str(tmp_path / "in"), str(tmp_path / "out")).items
-    request = make_request(wanted(tmp_path / "in", tmp_path / "out"), items)
+    listing = list_items(str(tmp_path / "in"), str(tmp_path / "out"))
+    items, request = listing.items, make_request(wanted(tmp_path / "in", tmp_path / "out"), listing)
     choice = choose_devices("cpu", find_devices())
     network_of = network_by_options(lambda item: request.network.on(choice, item.options))
     survey_headers(items[:100], network_of, None)

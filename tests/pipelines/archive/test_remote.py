@@ -143,6 +143,23 @@ def test_a_store_that_stutters_all_the_time_loses_nothing(
     assert not left_over(target)
 
 
+def test_a_store_that_is_out_of_reach_for_good_ends_the_run_and_puts_nothing_into_quarantine(
+    tmp_path: Path, bucket: str, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.archive.failures.PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
+    make_source(tmp_path / "in", CLIPS[:1])
+    upload(tmp_path / "in", f"{bucket}/in")
+    listing = list_items(f"{bucket}/in", str(tmp_path / "out"))
+    request = replace(request_for(tmp_path / "out"), source=listing.root)
+    server.plan = lambda method, path: "500"
+    with pytest.raises(StorageError, match=r"/in could not be read in several attempts"):
+        run(listing.items, request)
+    assert not list(Ledger(request.target).failed())
+    server.fail()
+    assert run(listing.items, request) is ExitCode.DONE
+
+
 def test_a_run_that_was_stopped_goes_on_on_another_machine(tmp_path: Path, bucket: str, local: dict[str, str]) -> None:
     upload(tmp_path / "in", f"{bucket}/in")
     target, stop = f"{bucket}/out", threading.Event()

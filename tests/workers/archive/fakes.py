@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamrestore.errors import DeviceLostError
+from streamrestore.errors import DeviceLostError, MachineError, SourceError
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,39 @@ class Compute:
             context.check()
         except DeviceLostError:
             raise ValueError("a result that is not finite") from None
+        return self.value
+
+
+@dataclass(frozen=True)
+class OneUnseeing:
+    """Contexts of which the one that is built first does not see what steps need, which is found when one fails."""
+
+    taken: Path
+
+    def __call__(self) -> "Unseeing":
+        return Unseeing(is_first(self.taken))
+
+
+@dataclass(frozen=True)
+class Unseeing:
+    blind: bool
+    kind: str = "machine"
+
+    def check(self) -> None:
+        if self.blind:
+            raise MachineError("on this machine, /footage is gone or empty")
+
+
+@dataclass(frozen=True)
+class Look:
+    """Needs what is seen."""
+
+    value: int = 0
+
+    def __call__(self, context: Unseeing) -> int:
+        time.sleep(0.05)
+        if context.blind:
+            raise SourceError("it does not exist")
         return self.value
 
 

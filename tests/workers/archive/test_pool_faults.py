@@ -20,7 +20,9 @@ from tests.workers.archive.fakes import (
     Kill,
     Kind,
     KindsByTurn,
+    Look,
     Marked,
+    OneUnseeing,
     Sleep,
 )
 from workers.archive.claims import Claim
@@ -100,6 +102,15 @@ def test_where_the_only_device_stays_broken_every_step_is_told_so(open_ray: Open
         with pytest.raises(WorkerLostError, match="no worker is left, the last one was lost by DeviceLostError"):
             future.result(PATIENCE_SECONDS)
     assert (pool.state().lost, pool.state().deaths) == (True, 2)
+
+
+def test_a_machine_that_lacks_what_steps_need_fails_none_of_them(open_ray: OpenRayStepPool, tmp_path: Path) -> None:
+    pool = open_ray(OneUnseeing(tmp_path / "taken"))
+    wait_until(pool, lambda: pool.state().workers == 2)
+    futures = [pool.submit(Look(value), "restore") for value in range(20)]
+    assert [future.result(PATIENCE_SECONDS) for future in futures] == list(range(20))
+    assert pool.state().deaths == 1
+    assert pool.state().last_loss == "MachineError: on this machine, /footage is gone or empty"
 
 
 def test_a_step_that_hangs_costs_its_worker_and_runs_again(open_ray: OpenRayStepPool, tmp_path: Path) -> None:
