@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,7 @@ from pipelines.options import (
     WorkersOption,
     set_up_logging,
 )
+from pipelines.signals import keep_code, stop_on_signals
 from pipelines.train_cli import train_command
 from pipelines.verify_cli import verify_command
 from pipelines.weights_cli import weights_app
@@ -226,7 +228,6 @@ def restore(
     from pipelines.pools import PoolOptions, start_file_workers
     from pipelines.progress import make_reporter
     from pipelines.restore import restore_files
-    from pipelines.signals import stop_on_signals
     from streamrestore.assessor import load_assessor
     from streamrestore.devices import choose_devices, choose_precision, find_devices
     from streamrestore.encoding import EncodingRequest
@@ -323,14 +324,16 @@ def main() -> None:
     """Run the command line and end the process; the console script ``streamrestore``."""
     keep_freed_memory()
     code = run_command()
+    with suppress(OSError):  # whoever read it is gone
+        sys.stdout.flush()
+        sys.stderr.flush()
+    keep_code(code)
     if threading.active_count() > 1:
         # Imported only where such a thread may be: it loads torch, and --help answers at once.
         from workers.inline import THREAD_NAME
 
         if any(thread.name.startswith(THREAD_NAME) for thread in threading.enumerate()):
             # It is inside torch: the interpreter would take its ground away, and the process would end by SIGABRT.
-            sys.stdout.flush()
-            sys.stderr.flush()
             os._exit(code)
     sys.exit(code)
 

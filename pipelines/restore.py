@@ -54,6 +54,7 @@ def restore_files(
             nonlocal pool
             if pool is None:
                 pool = start()
+                cleanup.callback(take_signals_back)
                 cleanup.callback(pool.close)
             return pool
 

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: the first asks for a clean end, the second ends at once."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -24,12 +25,18 @@ def take_signals_back() -> None:
     """Install Python's handlers again; in other threads than the main one, which have none, nothing is done.
 
     Ray puts a handler of its own below Python's when it starts, which would end the process at
-    SIGTERM with a stack trace, three seconds later.
+    SIGTERM with a stack trace, three seconds later; and none when it ends.
     """
     if threading.current_thread() is not threading.main_thread():
         return
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.getsignal(number))
+
+
+def keep_code(code: int) -> None:
+    """From now on a signal ends this process at once and with this exit code, as all has been done."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(code))
 
 
 @contextmanager

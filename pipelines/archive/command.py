@@ -22,7 +22,7 @@ from pipelines.archive.standing import find_standing
 from pipelines.archive.state import StateFile
 from pipelines.arguments import parse_encoder_options, parse_patch
 from pipelines.exit_codes import ExitCode, exit_code
-from pipelines.signals import stop_on_signals
+from pipelines.signals import stop_on_signals, take_signals_back
 from streamrestore.devices import CPU_THREADS, DeviceKind, choose_devices, find_devices
 from streamrestore.encoders import find_encoder
 from streamrestore.encoding import EncodingRequest
@@ -84,6 +84,7 @@ def run_archive(wanted: RunParameters) -> ExitCode:
 
             def start() -> StepPool:
                 pool = open_workers(wanted, request)
+                cleanup.callback(take_signals_back)
                 cleanup.callback(pool.close)
                 return pool
 

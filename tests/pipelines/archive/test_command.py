@@ -283,6 +283,28 @@ def test_a_run_with_workers_is_stopped_as_one_without(tmp_path: Path, driver: Dr
     check_whole(target, list_items(str(source), str(target)).items)
 
 
+AT_EXIT = f"import atexit, os, signal\natexit.register(os.kill, os.getpid(), {signal.SIGTERM:d})\n"
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    "late",
+    [
+        pytest.param(signalled(signal.SIGINT, "workers.archive.pool", "RayStepPool.close", 1), id="workers are there"),
+        pytest.param(signalled(signal.SIGTERM, "pipelines.progress", "Silent.__exit__", 1), id="workers are ended"),
+        pytest.param(AT_EXIT, id="the process ends"),
+    ],
+)
+def test_a_signal_that_comes_when_all_is_done_changes_nothing(
+    tmp_path: Path, driver: Driver, bench: Bench, late: str
+) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    shutil.copy2(bench.source / "a.mp4", source)
+    check_end(driver.run(*bench.arguments(target, "--workers", "1", source=source), before=late), 0, "done: a.mp4")
+    assert contents(target) == {"a.mp4": bench.expected["a.mp4"]}
+
+
 @pytest.mark.ray
 def test_a_run_is_stopped_while_its_workers_start(tmp_path: Path, driver: Driver, bench: Bench) -> None:
     run = driver.start(*bench.arguments(tmp_path / "out", "--workers", "1"))
