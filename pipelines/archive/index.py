@@ -16,7 +16,7 @@ from pipelines.archive.records import DoneRecord, FailedRecord
 from streamrestore.identity import key_of
 from streamrestore.weights import cache_folder
 
-_VERSION = 1
+_VERSION = 2
 
 R = TypeVar("R", DoneRecord, FailedRecord)
 
@@ -51,25 +51,31 @@ class Index:
         return self.refresh()
 
     def done(self) -> list[DoneRecord]:
-        """Items that are done, by the names of their sources; damaged records are left out."""
-        return sorted(_valid(DoneRecord, self._select("done")), key=lambda record: record.source)
+        """Items that are done, by the names of their sources; damaged records are left out.
+
+        An item may also be in quarantine, for another request or another content: the newer record counts.
+        """
+        return _newer(_valid(DoneRecord, self._select("done")), _valid(FailedRecord, self._select("failed")))
 
     def failed(self) -> list[FailedRecord]:
-        """Items in quarantine, by the names of their sources."""
-        return sorted(_valid(FailedRecord, self._select("failed")), key=lambda record: record.source)
+        """Items in quarantine, in the same way."""
+        return _newer(_valid(FailedRecord, self._select("failed")), _valid(DoneRecord, self._select("done")))
 
     def _refresh(self, database: sqlite3.Connection) -> int:
         if database.execute("PRAGMA user_version").fetchone() != (_VERSION,):
             database.execute("DROP TABLE IF EXISTS records")
-            database.execute("CREATE TABLE records (name TEXT PRIMARY KEY, state TEXT, version TEXT, content BLOB)")
+            database.execute(
+                "CREATE TABLE records (state TEXT, name TEXT, version TEXT, content BLOB, PRIMARY KEY (state, name))"
+            )
             database.execute(f"PRAGMA user_version = {_VERSION}")
-        known = dict(database.execute("SELECT name, version FROM records"))
-        found = {name: (state, version) for state, name, version in self._ledger.versions()}
-        database.executemany("DELETE FROM records WHERE name = ?", [(name,) for name in known.keys() - found.keys()])
-        new = [(name, *rest) for name, rest in found.items() if known.get(name) != rest[1]]
+        rows = database.execute("SELECT state, name, version FROM records")
+        known = {(state, name): version for state, name, version in rows}
+        found = {(state, name): version for state, name, version in self._ledger.versions()}
+        database.executemany("DELETE FROM records WHERE state = ? AND name = ?", list(known.keys() - found.keys()))
+        new = [(*key, version) for key, version in found.items() if known.get(key) != version]
         database.executemany(
             "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)",
-            ((name, state, version, self._ledger.content(state, name)) for name, state, version in new),
+            ((state, name, version, self._ledger.content(state, name)) for state, name, version in new),
         )
         return len(new)
 
@@ -77,6 +83,13 @@ class Index:
         with closing(sqlite3.connect(self.path)) as database:
             rows = database.execute("SELECT content FROM records WHERE state = ?", (state,))
             return [content for (content,) in rows]
+
+
+def _newer(records: Iterable[R], others: Iterable[DoneRecord | FailedRecord]) -> list[R]:
+    """Records of which there is no newer one of the same item, by the names of their sources."""
+    ended = {other.id: other.ended for other in others}
+    newer = (record for record in records if record.id not in ended or record.ended > ended[record.id])
+    return sorted(newer, key=lambda record: record.source)
 
 
 def _valid(kind: type[R], contents: Iterable[bytes]) -> Iterator[R]:

@@ -177,6 +177,8 @@ class ArchiveRun:
         progress.done = progress.done_before = standing.done
         progress.failed = progress.failed_before = standing.failed
         progress.bytes_ended = standing.bytes - sum(item.size for item in standing.pending)
+        for item_id in standing.overruled:
+            self._ledger.release(item_id)
         # The largest first.
         self._backlog.extend(sorted(standing.pending, key=lambda item: -item.size))
         self._reporter.begin(progress)

@@ -21,6 +21,8 @@ class Standing:
     """In quarantine."""
     pending: tuple[ArchiveItem, ...]
     """All others, in their order."""
+    overruled: tuple[str, ...]
+    """Ids of those that are done, and in quarantine for what is not asked for now."""
     bytes: int
     """Of the sources of all items."""
 
@@ -56,18 +58,21 @@ def find_standing(items: Iterable[ArchiveItem], request: ArchiveRequest) -> Stan
         """Whether a record is of what an item is now, and of what is asked for now."""
         return record is not None and record.hint == item.hint and record.request in keys_of(item.options)
 
-    ended_well, ended_badly, size, pending = 0, 0, 0, list[ArchiveItem]()
+    ended_well, ended_badly, size = 0, 0, 0
+    pending, overruled = list[ArchiveItem](), list[str]()
     for item in items:
         size += item.size
         # It may have both: an earlier result, and why there is none of what the source is now.
         well, badly = done.get(item.id), failed.get(item.id)
         if well is not None and answers(item, well) and sizes.get(well.output) == well.bytes:
             ended_well += 1
+            if badly is not None:
+                overruled.append(item.id)
         elif badly is not None and answers(item, badly) and not _may_be_overwritten(badly, request):
             ended_badly += 1
         else:
             pending.append(item)
-    return Standing(ended_well, ended_badly, tuple(pending), size)
+    return Standing(ended_well, ended_badly, tuple(pending), tuple(overruled), size)
 
 
 def _may_be_overwritten(record: _Record, request: ArchiveRequest) -> bool:

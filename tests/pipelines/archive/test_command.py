@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -193,11 +194,25 @@ def test_outputs_of_other_requests_are_made_again_only_if_that_is_asked_for(
     check_end(driver.run(*bench.arguments(target)), 0)
     check_end(driver.run(*bench.arguments(target, "--crf", "30")), 6, "exists; overwrite it with -y")
     assert contents(target) == bench.expected
+    check_counts(driver, target, done=0, failed=3)
+    # With the first options they are done, and not in quarantine for what is not asked for any more.
+    check_end(driver.run(*bench.arguments(target)), 0, "3 of them done before")
+    check_counts(driver, target, done=3, failed=0)
+    check_done(bench, target)
     check_end(driver.run(*bench.arguments(target, "--crf", "30", "-y")), 0)
     assert not list(ledger_of(target).failed())
     assert contents(target) != bench.expected
     check_end(driver.run(*bench.arguments(target, "-y")), 0)
     check_done(bench, target)
+
+
+def check_counts(driver: Driver, target: Path, *, done: int, failed: int) -> None:
+    """What all commands say of a target's clips, each of which counts once."""
+    status = json.loads(driver.run("archive", "status", target, "--json").said)
+    assert (status["done"], len(status["failed"])) == (done, failed)
+    report = json.loads(driver.run("archive", "report", target, "--json").said)
+    assert Counter(row["state"] for row in report) == Counter(done=done, failed=failed)
+    check_end(driver.run("archive", "verify", target), 0, f"{done} of {done} results")
 
 
 # Several at once
