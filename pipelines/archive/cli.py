@@ -105,8 +105,9 @@ def retry_command(
     target: Annotated[str, typer.Argument(metavar="DST", help="The target of `archive run`.")],
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Clips, as `status` names them.")] = None,
     failed: Annotated[bool, typer.Option("--failed", help="All that are in quarantine.")] = False,
+    address: AddressOption = None,
 ) -> None:
-    """Take clips out of quarantine, and run again as the last time."""
+    """Take clips out of quarantine, and run again as the last time: where that was, or on the cluster at --address."""
     from pipelines.archive.ledger import Ledger
     from pipelines.archive.state import read_states
     from streamrestore.locations import parse_location
@@ -126,7 +127,12 @@ def retry_command(
             f"the clips are out of quarantine, but the source of {target} was named with a password, which is not "
             "kept: give the same `archive run` command again"
         )
-    _run({**states[0].parameters, "target": target, "shard": None})
+    wanted = {**states[0].parameters, "target": target, "shard": None}
+    if address is not None:
+        if wanted["address"] is None:
+            wanted["workers"] = None  # that of one machine says nothing about a cluster
+        wanted["address"] = address
+    _run(wanted)
 
 
 def _run(parameters: dict[str, Any]) -> None:

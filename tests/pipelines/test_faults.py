@@ -112,6 +112,7 @@ def mounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDisk]:
     place, log = tmp_path_factory.mktemp("disk"), tmp_path_factory.mktemp("driver") / "log"
     mount = 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"'
     with Driver(log, ["unshare", spaces, "sh", "-c", mount, str(place)]) as driver:
+        assert driver.run("--version").code == 0  # when that is answered it is mounted
         user = ["-U", "--preserve-credentials"] if "U" in spaces else []
         yield SmallDisk(place, driver, ["nsenter", "-t", str(driver.pid), *user, "-m"])
 

@@ -162,6 +162,16 @@ def test_clips_are_taken_out_of_quarantine_from_any_folder(tmp_path: Path, drive
     check_whole(target, list_items(str(source), str(target)).items)
 
 
+def test_clips_are_tried_again_on_the_cluster_that_is_named(tmp_path: Path, driver: Driver, bench: Bench) -> None:
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    (source / "a.mp4").write_text("no video")
+    check_end(driver.run(*bench.arguments(target, source=source)), 6)
+    ended = driver.run("archive", "retry", target, "--failed", "--address", "127.0.0.1:1")
+    check_end(ended, 1, "error: the Ray cluster at 127.0.0.1:1 could not be joined")
+    assert not list(ledger_of(target).failed())
+
+
 def test_the_source_in_place_of_what_cannot_be_restored(tmp_path: Path, driver: Driver, bench: Bench) -> None:
     source, target = tmp_path / "in", tmp_path / "out"
     shutil.copytree(bench.source, source)
@@ -400,7 +410,6 @@ def test_a_target_that_cannot_be_made_is_said_at_once(tmp_path: Path, driver: Dr
 
 
 def test_a_full_disk_ends_the_run_and_it_goes_on_when_there_is_room(mounted: SmallDisk, bench: Bench) -> None:
-    check_end(mounted.driver.run("--version"), 0)  # when that is answered it is mounted
     mounted.resize(60 << 10)
     ended = mounted.driver.run(*bench.arguments(mounted.place / "out"), before=QUICKLY)
     check_end(ended, 7, "no space left")
