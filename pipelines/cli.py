@@ -298,7 +298,7 @@ def restore(
 
 @app.command()
 def devices(
-    request: Annotated[str, typer.Option("--devices", help="auto, cpu, or GPU numbers such as 0,1.")] = "auto",
+    request: Annotated[str, typer.Option("--devices", help="auto, cpu, gpu, or GPU numbers such as 0,1.")] = "auto",
 ) -> None:
     """Show what was found to compute on, what would be used, and why."""
     from pipelines.hardware import describe_hardware

@@ -34,10 +34,16 @@ PatchOption = Annotated[str, typer.Option(help="Side of the largest patch in pix
 
 # Where
 
-DevicesOption = Annotated[str, typer.Option(help="auto, cpu, or GPU numbers such as 0,1.")]
+DevicesOption = Annotated[str, typer.Option(help="auto, cpu, gpu, or GPU numbers such as 0,1.")]
 WorkersOption = Annotated[
     int | None,
     typer.Option(min=0, help="Worker processes; 0 restores in this one, without Ray. Default: by devices."),
+]
+WorkersPerGpuOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="Workers that share a GPU. Default: 1, or as few as make room for --workers."
+    ),
 ]
 AddressOption = Annotated[str | None, typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join, as host:port.")]
 

@@ -89,14 +89,16 @@ def choose_devices(request: str, found: tuple[Device, ...]) -> DeviceChoice:
     """Decide what to use.
 
     Args:
-        request: ``auto``, ``cpu``, or GPU numbers such as ``0`` or ``0,1``.
+        request: ``auto``, ``cpu``, ``gpu``, or GPU numbers such as ``0`` or ``0,1``.
         found: What `find_devices` gave.
 
     Raises:
         ConfigError: The request names no device, or one that is not there.
     """
     gpus = {device.index: device for device in found if device.kind == "cuda"}
-    if request == "auto":
+    if request == "gpu" and found[0].kind == "cpu":
+        raise ConfigError("there is no GPU here that torch can use; see: streamrestore devices")
+    if request in ("auto", "gpu"):
         best = found[0].kind
         chosen = tuple(device for device in found if device.kind == best)
         reasons = {"cuda": "every CUDA GPU found", "mps": "no CUDA GPU, but Apple's", "cpu": "no GPU found"}
@@ -107,7 +109,7 @@ def choose_devices(request: str, found: tuple[Device, ...]) -> DeviceChoice:
         wanted = tuple(dict.fromkeys(int(part) for part in request.split(",")))
     except ValueError:
         raise ConfigError(
-            f"--devices {request!r} names no device: give auto, cpu, or GPU numbers such as 0 or 0,1"
+            f"--devices {request!r} names no device: give auto, cpu, gpu, or GPU numbers such as 0 or 0,1"
         ) from None
     missing = [index for index in wanted if index not in gpus]
     if missing:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from streamrestore.device_memory import free_bytes
+
 log = logging.getLogger(__name__)
 
 WARM_UP_CALLS = 2
@@ -71,7 +73,7 @@ class GraphMaker:
         needed = torch.cuda.max_memory_allocated(example.device) - held
         torch.cuda.empty_cache()
         # Asked before and not tried: a capture that runs out of memory leaves torch's allocator unusable.
-        if needed * MEMORY_SLACK > torch.cuda.mem_get_info(example.device)[0]:
+        if needed * MEMORY_SLACK > free_bytes(example.device):
             log.warning("the network's kernels are launched one by one, which is slower: no memory for a CUDA graph")
             return call
         try:

@@ -37,7 +37,7 @@ def test_the_launcher_takes_its_example(documents: dict[str, Any]) -> None:
     types = example["available_node_types"]
     assert example["head_node_type"] in types
     assert types["head"]["resources"]["CPU"] == 0
-    assert types["gpu"]["min_workers"] >= 1, "without a GPU, a run takes the cluster for one of cores"
+    assert types["gpu"]["min_workers"] <= types["gpu"]["max_workers"] <= example["max_workers"]
     starts = [example["head_start_ray_commands"][-1], example["worker_start_ray_commands"][-1]]
     assert all("RAY_AUTH_MODE=token" in start and "ray start" in start for start in starts)
 
@@ -49,7 +49,7 @@ def test_kuberay_finds_what_it_requires(documents: dict[str, Any]) -> None:
     spec = cluster["spec"]
     assert spec["authOptions"] == {"mode": "token"}
     [workers] = spec["workerGroupSpecs"]
-    assert 1 <= workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
+    assert 0 <= workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
     for group in (spec["headGroupSpec"], workers):
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())
         pod = group["template"]["spec"]

@@ -11,7 +11,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
-from workers.actor_process import prepare_process
+from workers.actor_process import build_here, prepare_process
 from workers.quiet_ray import ray
 from workers.restoring import RestoringThread
 
@@ -49,7 +49,7 @@ class RestorerActor:
         """
         gpus = prepare_process(hidden_folder)
         self._info = WorkerInfo(os.getpid(), socket.gethostname(), gpus)
-        self._thread = RestoringThread(lambda: ray.get(build[0])(), "restore", fill_seconds)
+        self._thread = RestoringThread(lambda: build_here(build[0]), "restore", fill_seconds)
 
     def ready(self) -> WorkerInfo:
         """Wait until the restorer is built.

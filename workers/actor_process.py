@@ -3,10 +3,16 @@
 Ray ships it by value with the classes of our actors: nothing of ours may be imported here before the path is clean.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+from collections.abc import Callable
+from typing import TypeVar
 
 from workers.quiet_ray import ray
+
+T = TypeVar("T")
 
 
 def prepare_process(hidden_folder: str | None) -> tuple[str, ...]:
@@ -31,3 +37,22 @@ def prepare_process(hidden_folder: str | None) -> tuple[str, ...]:
         # Ray leaves all GPUs visible to a worker that asked for none.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     return gpus
+
+
+def build_here(build: ray.ObjectRef[Callable[[], T]]) -> T:
+    """Build what a worker holds, which keeps to the worker's share of a GPU.
+
+    Raises:
+        Exception: Whatever building it raised, in its own class.
+    """
+    from streamrestore.device_memory import keep_to_share
+
+    keep_to_share(own_share())
+    return ray.get(build)()
+
+
+def own_share() -> float:
+    """The part of a GPU that this process was given; 1 for whole ones, or none."""
+    context = ray.get_runtime_context()
+    assigned = context.get_assigned_resources()  # type: ignore[no-untyped-call] # Ray's, without types
+    return min(1.0, float(assigned.get("GPU", 1.0)))

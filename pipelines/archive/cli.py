@@ -29,6 +29,7 @@ from pipelines.options import (
     VerboseOption,
     WeightsOption,
     WorkersOption,
+    WorkersPerGpuOption,
     set_up_logging,
 )
 from streamrestore.errors import ConfigError
@@ -62,6 +63,7 @@ def run_command(
     strength: StrengthOption = 1.0,
     devices: DevicesOption = "auto",
     workers: WorkersOption = None,
+    workers_per_gpu: WorkersPerGpuOption = None,
     address: AddressOption = None,
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")] = "auto",
     patch: PatchOption = "auto",

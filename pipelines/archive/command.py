@@ -26,11 +26,17 @@ from pipelines.signals import stop_on_signals, take_signals_back
 from streamrestore.devices import CPU_THREADS, DeviceKind, choose_devices, find_devices
 from streamrestore.encoders import find_encoder
 from streamrestore.encoding import EncodingRequest
-from streamrestore.errors import StoppedError, StreamRestoreError
+from streamrestore.errors import ConfigError, StoppedError, StreamRestoreError
 from streamrestore.locations import from_any_folder, parse_location
 from streamrestore.storage import check_creating
 from workers.archive import StepPool, open_step_pool
 from workers.archive.own_job import own_job
+
+ClusterDevices = Literal["auto", "cpu", "gpu"]
+"""What ``--devices`` may be for a cluster."""
+
+_KINDS: dict[ClusterDevices, tuple[DeviceKind, ...]] = {"auto": ("cuda", "cpu"), "gpu": ("cuda",), "cpu": ("cpu",)}
+"""Kinds of devices that each may turn out to mean."""
 
 
 class RunParameters(BaseModel):
@@ -47,6 +53,7 @@ class RunParameters(BaseModel):
     strength: float = 1.0
     devices: str = "auto"
     workers: int | None = None
+    workers_per_gpu: int | None = None
     address: str | None = None
     precision: str = "auto"
     patch: str = "auto"
@@ -158,11 +165,12 @@ def make_request(wanted: RunParameters, listing: Listing) -> ArchiveRequest:
     """
     for codec in {wanted.codec, *(item.options.codec for item in listing.items)} - {None}:
         find_encoder(str(codec))  # or each clip would fail of it
-    here = choose_devices(wanted.devices if wanted.address is None else "auto", find_devices()).kind
-    kinds: tuple[DeviceKind, ...] = (here,)
-    if wanted.address is not None:
+    kinds: tuple[DeviceKind, ...]
+    if wanted.address is None:
+        kinds = (choose_devices(wanted.devices, find_devices()).kind,)
+    else:
         # What its machines have is known only when they are joined.
-        kinds = ("cpu",) if wanted.devices == "cpu" else ("cuda", "cpu")
+        kinds = _KINDS[cluster_devices(wanted.devices)]
     return ArchiveRequest(
         target=parse_location(wanted.target),
         scratch=wanted.scratch or default_scratch(),
@@ -196,9 +204,9 @@ def open_workers(wanted: RunParameters, request: ArchiveRequest) -> StepPool:
     Raises:
         ConfigError: The request makes no sense, whatever the machine.
     """
-    devices: Literal["auto", "cpu"] | Sequence[int] = "cpu"
+    devices: ClusterDevices | Sequence[int] = "cpu"
     if wanted.address is not None:
-        devices = "cpu" if wanted.devices == "cpu" else "auto"
+        devices = cluster_devices(wanted.devices)
     else:
         choice = choose_devices(wanted.devices, find_devices())
         if choice.kind == "cuda":
@@ -206,10 +214,23 @@ def open_workers(wanted: RunParameters, request: ArchiveRequest) -> StepPool:
     return open_step_pool(
         partial(ArchiveContext, request, wanted.devices if wanted.workers == 0 else None),
         workers=wanted.workers,
+        workers_per_gpu=wanted.workers_per_gpu,
         devices=devices,
         threads=CPU_THREADS,
         address=wanted.address,
     )
+
+
+def cluster_devices(request: str) -> ClusterDevices:
+    """What a run takes of a cluster.
+
+    Raises:
+        ConfigError: The request is for no cluster.
+    """
+    for known in _KINDS:
+        if request == known:
+            return known
+    raise ConfigError(f"--devices {request!r} is for one machine: of a cluster, give auto, cpu or gpu")
 
 
 def describe_command(wanted: RunParameters, item: ArchiveItem) -> str:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Literal
 
-from pipelines.archive.command import RunParameters, make_request
+from pipelines.archive.command import RunParameters, cluster_devices, make_request
 from pipelines.archive.context import ArchiveContext
 from pipelines.archive.forecast import Forecast, Work, forecast, total
 from pipelines.archive.header_survey import HeaderSurvey, Kind, largest_first, network_by_options, survey_headers
@@ -168,7 +167,7 @@ def _try(
     """What clips take on each kind of device, and how many workers a run would have on such."""
     step = TryClips(clips)
     if wanted.address is not None:
-        devices: Literal["auto", "cpu"] = "cpu" if wanted.devices == "cpu" else "auto"
+        devices = cluster_devices(wanted.devices)
         workers = count_workers(wanted.address, devices, CPU_THREADS)
         pool = open_step_pool(
             partial(ArchiveContext, request, devices),

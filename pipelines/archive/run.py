@@ -129,6 +129,8 @@ class ArchiveRun:
         self._progress = ArchiveProgress()
         self._busy_at = time.monotonic()
         """When there was a worker last, or this was told."""
+        self._advice = ""
+        """What was told of the devices that the pool chose."""
         self._blocked: StreamRestoreError | None = None
         """Why no other item would do any better: it is said once, and of none of them."""
 
@@ -461,6 +463,9 @@ class ArchiveRun:
         take_signals_back()
         state, now = self._pool.state(), time.monotonic()
         self._progress.workers = state.workers
+        if state.advice != self._advice:
+            self._advice = state.advice
+            self._reporter.note(state.advice)
         if state.workers:
             self._busy_at = now
         elif state.waiting and now - self._busy_at > ROOM_SECONDS:

@@ -105,7 +105,8 @@ def test_ffmpeg_habits_work(run: Run, tiny: Path, tmp_path: Path) -> None:
     [
         (["--task", "dehaze"], "'dehaze' is no task: give derain, deblur, denoise"),
         (["--devices", "7"], "there is no CUDA GPU 7 here"),
-        (["--devices", "gpu"], "give auto, cpu, or GPU numbers"),
+        (["--devices", "gpu"], "there is no GPU here"),
+        (["--devices", "gpus"], "give auto, cpu, gpu, or GPU numbers"),
         (["--patch", "tiny"], "'tiny' is no size"),
         (["--ss", "soon"], "--ss 'soon' is no time"),
         (["-e", "fast"], "give KEY=VALUE"),

@@ -77,6 +77,8 @@ class StepPoolState:
     """Whether no worker is left and none will come: every step fails."""
     last_loss: str = ""
     """Why the last worker was lost."""
+    advice: str = ""
+    """What the pool chose to run on, and how to have it otherwise, where the choice was left to it."""
 
 
 class StepPool(Protocol):

@@ -13,7 +13,8 @@ def open_step_pool(
     build: BuildContext,
     *,
     workers: int | None = None,
-    devices: Literal["auto", "cpu"] | Sequence[int] = "cpu",
+    workers_per_gpu: int | None = None,
+    devices: Literal["auto", "cpu", "gpu"] | Sequence[int] = "cpu",
     threads: int = 1,
     address: str | None = None,
 ) -> StepPool:
@@ -25,8 +26,11 @@ def open_step_pool(
         workers: Processes of Ray; 0 runs steps in threads of this process and needs no Ray. None for one a GPU, or
             one for every ``threads`` cores; on a cluster also of machines that join later. Where a cluster has no room
             for as many as are asked for, those that are missing wait for it, so that an autoscaler sees them.
+        workers_per_gpu: How many share a GPU, each with its part of the memory. None for one; on this machine for as
+            many as it takes to have room for ``workers``.
         devices: ``cpu``, or the GPUs to use, as CUDA counts them in this process. A cluster that is joined has its
-            own GPUs, whatever numbers are given; ``auto`` means these, or its cores if it has none when it is joined.
+            own GPUs, whatever numbers are given: ``gpu`` means these, now and later; ``auto`` these, or its cores if it
+            has none when it is joined, see `StepPoolState.advice`.
         threads: CPU cores a CPU worker is to have; ``build`` sets its own number of threads.
         address: Of a Ray cluster to join, see `workers.cluster.Cluster`.
 
@@ -35,21 +39,25 @@ def open_step_pool(
     """
     if workers is not None and workers < 0:
         raise ConfigError(f"{workers} workers were asked for: give 0 for none but this process, or more")
+    if workers_per_gpu is not None and (workers_per_gpu < 1 or workers == 0 or devices == "cpu"):
+        raise ConfigError(f"{workers_per_gpu} workers were asked for on each GPU, but there are no such workers here")
     if workers == 0:
         return InlineStepPool(build)
     # Not before it is needed: importing Ray takes half a second.
     from workers.archive.pool import RayStepPool
     from workers.cluster import Cluster
 
-    if devices == "auto" or devices == "cpu":
+    if isinstance(devices, str):
         # A Ray started here may hold one worker a core, though each asks for its threads, if so many are asked for.
         cluster = Cluster(address=address, cpus=cpu_cores() * (1 if workers is None else threads))
     else:
         cluster = Cluster(address=address, gpus=devices)
-    return RayStepPool(build, cluster=cluster, workers=workers, devices=devices, threads=threads)
+    return RayStepPool(
+        build, cluster=cluster, workers=workers, workers_per_gpu=workers_per_gpu, devices=devices, threads=threads
+    )
 
 
-def count_workers(address: str, devices: Literal["auto", "cpu"], threads: int) -> int:
+def count_workers(address: str, devices: Literal["auto", "cpu", "gpu"], threads: int) -> int:
     """How many workers a pool would start on a Ray cluster as it is now, if nobody says how many; starts none.
 
     Args:

@@ -1,15 +1,15 @@
 """How many workers there are to be, and what each asks Ray for. Decides and never acts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
 from workers.cluster import Capacity, Node, gpu_share, workers_on
 
-Devices = Literal["auto", "cpu"] | Sequence[int]
-"""What workers run on: ``cpu``, or GPUs. Those of a joined cluster are its own, whatever numbers are given here;
-``auto`` is for such a cluster, and means its GPUs, or its cores where it has none."""
+Devices = Literal["auto", "cpu", "gpu"] | Sequence[int]
+"""What workers run on: ``cpu``, or GPUs. Those of a joined cluster are its own, whatever numbers are given here. For
+such a cluster, ``gpu`` means its GPUs, also if it has none yet, and ``auto`` its GPUs, or its cores if it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,13 @@ class Placement:
     """GPUs, or the share of one, each one asks for."""
     grows: bool
     """Whether there are to be more where machines join later."""
+    chosen: bool = False
+    """Whether it was left to us to choose between GPUs and cores."""
+
+    @property
+    def sharing(self) -> int:
+        """How many workers a device holds."""
+        return round(1 / self.gpus) if self.gpus else 1
 
     def room(self, nodes: Sequence[Node]) -> int:
         """How many workers machines have room for, busy or not."""
@@ -32,17 +39,41 @@ class Placement:
     def places(self, gpus: float) -> int:
         """How many workers so many GPUs are worth, if others are to have them: whole ones."""
         # Of shares such as 1/3, only some digits are told.
-        return 0 if not self.gpus else round(ceil(gpus - 1e-3) / self.gpus)
+        return ceil(gpus - 1e-3) * self.sharing if self.gpus else 0
+
+    def advice(self, nodes: Iterable[Node]) -> str:
+        """What to tell a user who left the choice to us, with the machines that there are now; else nothing."""
+        if not self.chosen:
+            return ""
+        if self.gpus:
+            return "the cluster's GPUs restore; with --devices cpu, its cores would"
+        if any(node.gpus for node in nodes):
+            return (
+                "the cluster has GPUs now, but had none when this began, and goes on with its cores, since GPUs make "
+                "other bytes: to use them, stop this, and give the same command again with --devices gpu"
+            )
+        return (
+            "the cluster has no GPU, so its cores restore, to the end; with --devices gpu, workers wait for GPUs, "
+            "and an autoscaler sees what is missing"
+        )
 
 
 def place_workers(
-    capacity: Capacity, *, workers: int | None, devices: Devices, threads: int, joined: bool
+    capacity: Capacity,
+    *,
+    workers: int | None,
+    workers_per_gpu: int | None = None,
+    devices: Devices,
+    threads: int,
+    joined: bool,
 ) -> Placement:
     """Decide.
 
     Args:
         capacity: Of the cluster as it is now.
-        workers: How many are wanted; None for as many as there are devices, now and later.
+        workers: How many are wanted; None for as many as devices have room for, now and later.
+        workers_per_gpu: How many share a GPU; None for one, or where no other machines may come, as many as it takes to
+            have room for ``workers``.
         devices: What they run on.
         threads: Cores that a worker on a CPU is to have.
         joined: Whether other machines may come. Else what is not there now will never be.
@@ -50,16 +81,18 @@ def place_workers(
     Raises:
         ConfigError: No machine, or not this one, can hold them.
     """
-    if devices == "auto":
-        devices = (0,) if any(node.gpus for node in capacity.nodes) else "cpu"
-    if devices == "cpu":
+    chosen, gpus_here = devices == "auto", sum(int(node.gpus) for node in capacity.nodes)
+    if devices == "cpu" or (chosen and not gpus_here):
         cpus, gpus = float(threads), 0.0
+    elif workers_per_gpu is not None:
+        cpus, gpus = 0.0, 1 / workers_per_gpu
     else:
-        # Of a cluster, each worker takes a whole GPU: it has as many as are wanted, or will have.
-        cpus, gpus = 0.0, 1.0 if joined or workers is None else gpu_share(workers, len(devices))
+        # A cluster has as many whole GPUs as are wanted, or will have.
+        cpus, gpus = 0.0, 1.0 if joined or workers is None else gpu_share(workers, gpus_here)
     # One at least, so that a cluster that has none now knows what is asked for.
     present = max(1, sum(workers_on(node, cpus=cpus, gpus=gpus) for node in capacity.nodes))
-    placement = Placement(present if workers is None else workers, cpus, gpus, grows=joined and workers is None)
+    wanted = present if workers is None else workers
+    placement = Placement(wanted, cpus, gpus, grows=joined and workers is None, chosen=chosen)
     if not joined:
         capacity.check(placement.workers, cpus=cpus, gpus=gpus)
     return placement

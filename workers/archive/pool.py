@@ -78,6 +78,7 @@ class RayStepPool:
         *,
         cluster: Cluster,
         workers: int | None,
+        workers_per_gpu: int | None = None,
         devices: Devices,
         threads: int = 1,
         patience: StepPatience | None = None,
@@ -88,20 +89,26 @@ class RayStepPool:
             build: Called once in every worker; travels to each machine once.
             cluster: Closed with the pool.
             workers: How many; None for as many as there are devices, also on machines that join later.
+            workers_per_gpu: As of `place_workers`.
             devices: What they run on.
             threads: Cores a worker on a CPU is to have.
             patience: How long steps and workers may take.
         """
         self._build = build
         self._cluster = cluster
-        self._wanted: dict[str, Any] = {"workers": workers, "devices": devices, "threads": threads}
+        self._wanted: dict[str, Any] = {
+            "workers": workers,
+            "workers_per_gpu": workers_per_gpu,
+            "devices": devices,
+            "threads": threads,
+        }
         self._scheduler = StepScheduler(patience)
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._actors: dict[Life, Any] = {}
         self._places: dict[Life, Place] = {}
         self._infos: dict[Life, WorkerInfo] = {}
         self._first: Future[WorkerInfo] = Future()
-        self._last_loss = ""
+        self._last_loss = self._advice = ""
         self._watch: ClusterWatch | None = None
         self._metrics = StepMetrics()
         self._numbers = count()
@@ -227,6 +234,7 @@ class RayStepPool:
             max_concurrency=sum(LANES.values()) + 1,
         )
         self._scheduler.grow(placement.workers)
+        self._advice = placement.advice(capacity.nodes)
         self._watch = ClusterWatch(lambda sight: self._calls.put(partial(self._see, placement, sight)))
 
     def _see(self, placement: Placement, sight: Sight) -> None:
@@ -234,7 +242,9 @@ class RayStepPool:
         if placement.grows:
             self._scheduler.grow(room)
         self._scheduler.leave(sight.leaving)
-        self._scheduler.make_room(room, placement.places(sight.claimed_gpus), time.monotonic())
+        reserved = placement.places(sight.claimed_gpus)
+        self._scheduler.make_room(room, reserved, time.monotonic(), placement.sharing)
+        self._advice = placement.advice(sight.nodes)
 
     def _start(self, lives: Iterable[Life]) -> None:
         for life in lives:
@@ -369,7 +379,7 @@ class RayStepPool:
 
     def _publish(self) -> None:
         """Show the new state, before the answers that follow from it."""
-        state = replace(self._scheduler.state(), last_loss=self._last_loss)
+        state = replace(self._scheduler.state(), last_loss=self._last_loss, advice=self._advice)
         if self._lifecycle is not _Lifecycle.OPEN:
             lost = self._lifecycle is _Lifecycle.LOST
             state = replace(state, workers=0, waiting=0, busy=0, queued=0, nodes=0, lost=lost)

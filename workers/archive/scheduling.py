@@ -171,15 +171,16 @@ class StepScheduler:
         self._close(slot, now)
         return verdict
 
-    def make_room(self, devices: int, reserved: int, now: float) -> None:
+    def make_room(self, places: int, reserved: int, now: float, sharing: int = 1) -> None:
         """Leave devices to those who claim them: as steps end, or at once where nothing runs.
 
         Args:
-            devices: Workers that the cluster's machines would have room for.
+            places: Workers that the cluster's machines would have room for.
             reserved: How many of these places are claimed by others.
             now: When.
+            sharing: Places of one device.
         """
-        for slot in self._slots.make_room(devices, reserved, now):
+        for slot in self._slots.make_room(places, reserved, now, sharing):
             self._unreserve(slot.life.slot)
             self._file(slot)
 

@@ -9,7 +9,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workers.actor_process import prepare_process
+from workers.actor_process import build_here, prepare_process
 from workers.archive.running import run_step
 from workers.quiet_ray import ray
 
@@ -51,7 +51,7 @@ class SegmentWorker:
         Raises:
             Exception: Whatever building it raised, in its own class.
         """
-        self._context = ray.get(self._build[0])()
+        self._context = build_here(self._build[0])
         return self._context.kind
 
     def run(self, step: Step) -> Any:  # noqa: ANN401 - a step's own

@@ -4,7 +4,7 @@ No Ray, no threads and no clock in here. A worker is a *slot* that lives several
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
@@ -104,7 +104,7 @@ class Slots:
         """By number, in the order in which they came to that state."""
         self.kinds, self.nodes = Counter[str](), Counter[str]()
         """Of workers that are ready, and how many there are of each."""
-        self._devices, self._reserved = 0, 0
+        self._places, self._reserved, self._sharing = 0, 0, 1
         self._quiet_until = -inf
         self._draining: dict[int, Slot] = {}
         self._leaving: dict[int, Slot] = {}
@@ -200,26 +200,30 @@ class Slots:
         self._leave(slot, now)
         self.lost = self._is_lost(now)
 
-    def make_room(self, devices: int, reserved: int, now: float) -> list[Slot]:
-        """Leave devices to those who claim them.
+    def make_room(self, places: int, reserved: int, now: float, sharing: int = 1) -> list[Slot]:
+        """Leave devices to those who claim them, and whole ones: two that are half empty are no empty one.
 
         Args:
-            devices: Workers that the cluster's machines would have room for.
+            places: Workers that the cluster's machines would have room for.
             reserved: How many of these places are claimed by others; 0 where nobody claims any.
             now: When.
+            sharing: Places of one device.
 
         Returns:
             Slots that drain from now on, and those that do not any more.
         """
         new = reserved > self._reserved
-        self._devices, self._reserved = devices, reserved
-        placed = [slot for slot in self.among(SlotState.BUILDING, SlotState.READY) if not slot.leaving]
-        draining = list(self._draining.values())
-        usable = devices - reserved if reserved else len(self._slots)
-        excess = len(placed) - len(draining) - usable
-        if new or excess > 0:
+        self._places, self._reserved, self._sharing = places, reserved, sharing
+        devices = _least_busy_first(
+            slot for slot in self.among(SlotState.BUILDING, SlotState.READY) if not slot.leaving
+        )
+        usable = max(0, places - reserved) // sharing if reserved else len(devices)
+        leaving = max(0, len(devices) - usable)
+        drained = sum(any(slot.draining for slot in slots) for slots in devices)
+        if new or leaving > drained:
             self._quiet_until = now + QUIET_SECONDS
-        changed = _least_busy(placed, excess) if excess > 0 else draining[:-excess]
+        changed = [slot for slots in devices[:leaving] for slot in slots if not slot.draining]
+        changed += [slot for slots in devices[leaving:] for slot in slots if slot.draining]
         for slot in changed:
             slot.draining = not slot.draining
             if slot.draining:
@@ -290,9 +294,12 @@ class Slots:
         """How many workers there may be now: those that wait included, and those that are to be ended."""
         if not self._reserved:
             return len(self._slots)
-        missing = max(0, len(self._slots) - self._devices) if now >= self._quiet_until else 0
+        if self._sharing > 1 and (self._draining or now < self._quiet_until):
+            # A new one might get a share of a device that is being left.
+            return self.count(SlotState.BUILDING) + self.count(SlotState.READY)
+        missing = max(0, len(self._slots) - self._places) if now >= self._quiet_until else 0
         ending = len(self._draining) + len(self._leaving)
-        return max(0, self._devices - self._reserved) + ending + missing
+        return max(0, self._places - self._reserved) + ending + missing
 
     def _is_lost(self, now: float) -> bool:
         away = self._slots_in[SlotState.AWAY]
@@ -305,13 +312,14 @@ class Slots:
         return failing or self._barren >= DEATHS_OF_A_SLOT * max(1, self._most_placed)
 
 
-def _least_busy(placed: list[Slot], count: int) -> list[Slot]:
-    """Slots that are to leave their devices: one device after the other, those with the least to do first."""
+def _least_busy_first(placed: Iterable[Slot]) -> list[list[Slot]]:
+    """Slots by their devices, in the order in which these are left to others: those that are being left, and then those
+    with the least to do.
+    """
     devices: dict[tuple[str, tuple[str, ...]], list[Slot]] = {}
     for slot in placed:
         devices.setdefault((slot.node, slot.gpus), []).append(slot)
-    in_order = sorted(
+    return sorted(
         devices.values(),
         key=lambda slots: (not any(slot.draining for slot in slots), sum(len(slot.runs) for slot in slots)),
     )
-    return [slot for slots in in_order for slot in slots if not slot.draining][:count]

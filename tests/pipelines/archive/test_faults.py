@@ -185,3 +185,17 @@ def test_who_waits_for_a_machine_is_told_so_once() -> None:
         patched.setattr("pipelines.archive.run.ROOM_SECONDS", 0.0)
         run_script(items, books, Waiting(books, random.Random(0)), said=said)
     assert sum("no machine has had room" in note for note in said.notes) == 1
+
+
+def test_what_workers_chose_to_run_on_is_told_once_and_again_when_there_is_more_to_say() -> None:
+    class Choosing(ScriptedPool):
+        looks = 0
+
+        def state(self) -> StepPoolState:
+            self.looks += 1
+            return replace(super().state(), advice="" if self.looks < 3 else "cores" if self.looks < 9 else "GPUs now")
+
+    items = [make_item(number) for number in range(9)]
+    books, said = Books({item.id: Script() for item in items}), Said()
+    run_script(items, books, Choosing(books, random.Random(0)), said=said)
+    assert [note for note in said.notes if "clip" not in note] == ["cores", "GPUs now"]

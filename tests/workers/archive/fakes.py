@@ -145,6 +145,16 @@ class Kind:
 
 
 @dataclass(frozen=True)
+class Share:
+    """Tells the part of a GPU that its worker was given."""
+
+    def __call__(self, context: Context) -> float:
+        from workers.actor_process import own_share  # which loads Ray; not all tests may
+
+        return own_share()
+
+
+@dataclass(frozen=True)
 class Raise:
     error: Exception
 

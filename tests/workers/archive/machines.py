@@ -19,8 +19,9 @@ os.environ |= {f"RAY_health_check_{name}": "1000" for name in ("initial_delay_ms
 os.environ |= {"RAY_health_check_failure_threshold": "3", "RAY_AUTH_MODE": "disabled"}
 
 import tests
-from tests.workers.archive.fakes import Build, Marked, Sleep
+from tests.workers.archive.fakes import Build, Marked, Share, Sleep
 from workers.archive import StepPool, open_step_pool
+from workers.archive.claims import Claim
 from workers.archive.watch import CLAIMS_SECONDS
 from workers.quiet_ray import ray
 
@@ -136,6 +137,60 @@ def drain(folder: Path) -> None:
         pool.close()
 
 
+def wait_for_gpus(folder: Path) -> None:
+    """GPUs are asked for where there are none; two workers share each that comes, and a claim is left a whole one."""
+    with machines() as cluster:
+        cluster.add_node(num_cpus=4, object_store_memory=STORE_BYTES)
+        pool = open_step_pool(Build(), workers_per_gpu=2, devices="gpu", address=cluster.address)
+        wait_until(pool, lambda: pool.state().waiting == 1)
+        wait_until(pool, lambda: {"GPU": 0.5} in demands(cluster.address))
+
+        for count in (1, 2):
+            cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=STORE_BYTES)
+            wait_until(pool, lambda count=count: pool.state().workers == 2 * count)  # type: ignore[misc] # it has one
+        assert pool.state().nodes == 2, repr(pool)
+        assert [pool.submit(Share(), "restore").result(PATIENCE_SECONDS) for _ in range(4)] == [0.5] * 4
+
+        claim = Claim("live", 1, 1.0)
+        wait_until(pool, lambda: ray.available_resources().get("GPU") == 1.0)  # type: ignore[no-untyped-call] # Ray's
+        wait_until(pool, lambda: pool.state().workers == 2)
+        assert pool.state().nodes == 1, repr(pool)
+        claim.close()
+        wait_until(pool, lambda: pool.state().workers == 4)
+        pool.close()
+
+
+def demands(address: str) -> list[dict[str, float]]:
+    """What an autoscaler is told that no machine has room for."""
+    from ray.autoscaler.v2.sdk import get_cluster_status
+
+    wanted = get_cluster_status(address).resource_demands.ray_task_actor_demand
+    return [each.bundle for demand in wanted for each in demand.bundles_by_count]
+
+
+def keep_to_cores(folder: Path) -> None:
+    """A cluster that has no GPU yet is taken for one of cores, and says so; also when a GPU has come."""
+    with machines() as cluster:
+        cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+        pool = open_step_pool(Build(), devices="auto", address=cluster.address)
+        assert pool.first_ready(PATIENCE_SECONDS).gpus == ()
+        assert "has no GPU" in pool.state().advice
+        cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=STORE_BYTES)
+        wait_until(pool, lambda: pool.state().workers == 2)
+        wait_until(pool, lambda: "has GPUs now" in pool.state().advice)
+        assert {worker.gpus for worker in pool.workers()} == {()}
+        pool.close()
+
+
+STORIES = {
+    "die": come_and_die,
+    "drain": drain,
+    "freeze": grow_and_freeze,
+    "gpus": wait_for_gpus,
+    "cores": keep_to_cores,
+}
+
+
 if __name__ == "__main__":
     with TemporaryDirectory() as temporary:
-        {"die": come_and_die, "drain": drain, "freeze": grow_and_freeze}[sys.argv[1]](Path(temporary))
+        STORIES[sys.argv[1]](Path(temporary))

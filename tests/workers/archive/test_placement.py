@@ -34,10 +34,36 @@ def test_more_workers_than_gpus_here_share_them() -> None:
     assert place_workers(here, workers=3, devices=(0, 1), threads=1, joined=False) == Placement(3, 0.0, 0.5, False)
 
 
+@pytest.mark.parametrize("sharing", [1, 2, 3, 7])
+def test_a_gpu_is_shared_by_as_many_as_were_asked_for_here_and_on_a_cluster(sharing: int) -> None:
+    cluster = capacity(Node(8, 2), Node(8, 0), Node(1, 4))
+    for joined in (True, False):
+        placement = place_workers(
+            cluster, workers=None, workers_per_gpu=sharing, devices=(0,), threads=2, joined=joined
+        )
+        assert placement == Placement(6 * sharing, 0.0, 1 / sharing, joined)
+        assert placement.room((*cluster.nodes, Node(1, 1))) == 7 * sharing
+        assert placement.sharing == sharing
+    some = place_workers(cluster, workers=5, workers_per_gpu=sharing, devices="gpu", threads=2, joined=True)
+    assert some == Placement(5, 0.0, 1 / sharing, False)
+    with pytest.raises(ConfigError, match="ask for fewer workers"):
+        place_workers(cluster, workers=6 * sharing + 1, workers_per_gpu=sharing, devices=(0,), threads=2, joined=False)
+
+
 def test_auto_means_the_gpus_of_a_cluster_or_else_its_cores() -> None:
     gpus = place_workers(capacity(Node(4, 0), Node(4, 1)), workers=None, devices="auto", threads=2, joined=True)
     cores = place_workers(capacity(Node(4, 0)), workers=None, devices="auto", threads=2, joined=True)
     assert (gpus.workers, gpus.gpus, cores.workers, cores.cpus) == (1, 1.0, 2, 2.0)
+    assert "--devices cpu" in gpus.advice([Node(4, 0), Node(4, 1)])
+    assert "--devices gpu, workers wait" in cores.advice([Node(4, 0)])
+    assert "has GPUs now" in cores.advice([Node(4, 0), Node(4, 1)])
+
+
+def test_gpus_that_were_asked_for_are_waited_for_and_nobody_is_advised() -> None:
+    for workers, wanted in ((None, 1), (9, 9)):
+        placement = place_workers(capacity(Node(4, 0)), workers=workers, devices="gpu", threads=2, joined=True)
+        assert (placement.workers, placement.gpus, placement.cpus) == (wanted, 1.0, 0.0)
+        assert placement.advice([Node(4, 0)]) == ""
 
 
 @given(share=st.integers(1, 8), claimed=st.integers(1, 16), claims=st.integers(1, 8))

@@ -613,12 +613,51 @@ def test_claims_are_met_with_whole_devices(workers: int, claimed: int) -> None:
     scheduler = ready_scheduler(3 * workers, per_gpu=workers)
     add(scheduler, 0)
     ((busy, _),) = scheduler.assign(0.0)
-    scheduler.make_room(3 * workers, claimed * workers, 1.0)
+    scheduler.make_room(3 * workers, claimed * workers, 1.0, workers)
     scheduler.answered(busy, 0, 2.0)
     ended = scheduler.drained(2.0)
     assert len({life.slot // workers for life in ended}) == claimed
     assert len(ended) == claimed * workers
     assert claimed == 3 or busy not in ended, "those with the least to do go first"
+
+
+@given(data=st.data(), gpus=st.integers(2, 4), sharing=st.integers(2, 4))
+def test_claims_are_met_with_whole_devices_however_few_workers_are_left_on_each(
+    data: st.DataObject, gpus: int, sharing: int
+) -> None:
+    claimed = data.draw(st.integers(1, gpus))
+    scheduler = ready_scheduler(gpus * sharing, per_gpu=sharing)
+    dead = data.draw(st.sets(st.integers(0, gpus * sharing - 1)))
+    for slot in dead:
+        scheduler.died(Life(slot, 0), 0.0, blamed=())
+    left = Counter(slot // sharing for slot in range(gpus * sharing) if slot not in dead)
+    scheduler.make_room(gpus * sharing, claimed * sharing, 1.0, sharing)
+    assert scheduler.starts(1.0) == (), "a new worker might take a share of what is to be left"
+    ended = {life.slot for life in scheduler.drained(1.0)}
+    assert scheduler.starts(1.0) == ()
+    kept = Counter(slot // sharing for slot in range(gpus * sharing) if slot not in dead | ended)
+    assert len(kept) == min(len(left), gpus - claimed)
+    assert all(kept[gpu] == left[gpu] for gpu in kept), "no device is left in part"
+    # Those that were killed come back, as many as there is room for beside the claims.
+    again = scheduler.starts(1.0 + QUIET_SECONDS)
+    assert sum(kept.values()) + len(again) == (gpus - claimed) * sharing
+
+
+def test_a_worker_that_gets_in_where_a_device_is_being_left_leaves_it_too() -> None:
+    scheduler = ready_scheduler(3, per_gpu=2)
+    add(scheduler, *range(6))
+    scheduler.assign(0.0)
+    scheduler.grow(4)
+    (late,) = scheduler.starts(0.0)
+    scheduler.make_room(4, 2, 1.0, 2)
+    assert scheduler.drained(1.0) == (late,), "it waits, and might take a share of what is to be left"
+    scheduler.make_room(4, 0, 2.0, 2)
+    (late,) = scheduler.starts(2.0)
+    scheduler.placed(late, "node", ("1",), 2.0)
+    scheduler.make_room(4, 2, 3.0, 2)
+    for step in range(6):
+        scheduler.answered(Life(step % 3, 0), step, 4.0)
+    assert {life.slot // 2 for life in scheduler.drained(4.0)} in ({0}, {1})
 
 
 def test_while_devices_are_claimed_workers_wait_only_for_machines_that_are_not_there_yet() -> None:
