@@ -1,18 +1,14 @@
-"""docs/cluster.md: its YAML is what the programs that read it take, and its commands are commands."""
+"""docs/cluster.md: its YAML is what the programs that read it take."""
 
 import json
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
-import typer
 import yaml  # type: ignore[import-untyped] # comes with Ray
 from jsonschema import validate  # type: ignore[import-untyped] # comes with Ray
-
-from pipelines.cli import app
 
 PROJECT = Path(__file__).parents[1]
 PAGE = (PROJECT / "docs/cluster.md").read_text()
@@ -61,18 +57,6 @@ def test_kuberay_finds_what_it_requires(documents: dict[str, Any]) -> None:
         assert all(isinstance(setting["value"], str) for setting in container.get("env", []))
     pins = dict(line.split("==") for line in (PROJECT / "constraints.txt").read_text().splitlines() if "==" in line)
     assert spec["rayVersion"] == pins["ray"], "all machines have the same Ray"
-
-
-def test_its_commands_and_options_are_there() -> None:
-    archive = typer.main.get_command(app).commands["archive"]  # type: ignore[attr-defined] # it is a group
-    lines = [line for block in blocks("sh") for line in block.splitlines() if "streamrestore archive" in line]
-    lines += re.findall(r"`(streamrestore archive [^`]*)`", PAGE)
-    assert len(lines) > 6
-    for line in lines:
-        words = shlex.split(line.partition("streamrestore archive ")[2], comments=True)
-        names = [words[0], "run"] if words[0] == "submit" else words[:1]
-        known = {name for each in names for parameter in archive.commands[each].params for name in parameter.opts}
-        assert {word for word in words if re.match(r"-+[a-z]", word)} <= known, line
 
 
 def test_its_links_lead_somewhere() -> None:
