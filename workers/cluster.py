@@ -33,6 +33,9 @@ KNOCK_SECONDS = 10.0
 CLOSE_SECONDS = 30.0
 """How long closing waits for Ray; the processes die with ours in any case."""
 
+_ACCELERATOR = "accelerator_type:"
+"""How the resource begins that Ray gives each machine with GPUs that it knows."""
+
 _CONNECT_ERRORS = (OSError, RuntimeError, ValueError, ray_errors.RayError)
 
 
@@ -42,6 +45,8 @@ class Node:
 
     cpus: float
     gpus: float
+    accelerator: str = ""
+    """What its GPUs are, as Ray says it, such as ``H200``; empty where it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,14 @@ class Capacity:
 def nodes_among(nodes: Iterable[Mapping[str, Any]], leaving: Collection[str] = ()) -> tuple[Node, ...]:
     """What there is of a list of nodes as Ray has it, without those that are about to leave."""
     alive = [node["Resources"] for node in nodes if node["Alive"] and node["NodeID"] not in leaving]
-    return tuple(Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0)) for resources in alive)
+    return tuple(
+        Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0), _accelerator(resources)) for resources in alive
+    )
+
+
+def _accelerator(resources: Mapping[str, float]) -> str:
+    named = (name.removeprefix(_ACCELERATOR) for name in resources if name.startswith(_ACCELERATOR))
+    return next(named, "") if resources.get("GPU") else ""
 
 
 def workers_on(node: Node, *, cpus: float, gpus: float) -> int:

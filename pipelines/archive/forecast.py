@@ -1,7 +1,8 @@
 """What an archive will take, by what a few frames took. Pure.
 
-Decoding and encoding are taken to cost by the pixel, the network by its arithmetic. On a GPU the three overlap, and the
-slowest one counts; on a CPU they share its cores.
+Decoding, encoding and verifying are taken to cost by the pixel, the network by its arithmetic. On a GPU they overlap,
+and the slowest one counts, or the cores, if all but the network together keep these busy for longer; on a CPU all of
+them share its cores.
 """
 
 from collections.abc import Iterable
@@ -11,12 +12,18 @@ from operator import add
 from typing import Literal
 
 from streamrestore.devices import CPU_THREADS, DeviceKind
+from streamrestore.encoders import ENCODER_THREADS
+from workers.archive import LANES
 
 Stage = Literal["decode", "restore", "encode", "files"]
-"""``files`` is what is done once for each clip: looking at it, and joining and verifying its result."""
+"""``files`` is what is done with each clip as a whole: looking at it, and joining and verifying its result."""
 
-FILE_SHARE = 3
-"""How many times as long as looking at a clip takes all that is done once for it. Measured: 2.4 to 4."""
+FILE_SHARE = 1.4
+"""How many times as long as looking at a clip takes all that is done once for it, however long it is. Measured: 1.1 to
+1.7."""
+
+_CORES = (LANES["restore"], LANES["restore"] * ENCODER_THREADS, LANES["side"])
+"""The most that a worker uses at once to decode, to encode, and for files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +120,8 @@ class Measured:
     clips: int = 1
     look_seconds: float = 0.0
     """That it took to look at the clips."""
+    verify_seconds: float = 0.0
+    """That it took to read the encoded frames."""
 
     def __add__(self, other: "Measured") -> "Measured":
         return Measured(
@@ -127,6 +136,7 @@ class Measured:
             self.other_bytes + other.other_bytes,
             self.clips + other.clips,
             self.look_seconds + other.look_seconds,
+            self.verify_seconds + other.verify_seconds,
         )
 
 
@@ -137,7 +147,7 @@ def total_measured(measured: Iterable[Measured]) -> Measured:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What an archive will take on one device."""
+    """What an archive will take on one device; each stage, if nothing else kept its worker waiting."""
 
     decode_seconds: float
     restore_seconds: float
@@ -162,40 +172,43 @@ class Forecast:
         """The stage that takes longest."""
         return max(self.stages, key=lambda stage: self.stages[stage])
 
-    def hours(self, workers: int = 1) -> float:
-        """From beginning to end, where each of several workers has a device like this one to itself."""
-        return self.device_seconds / 3600 / workers
+    def hours(self, devices: float = 1) -> float:
+        """From beginning to end, with several devices like this one."""
+        return self.device_seconds / 3600 / devices
 
 
-def forecast(works: Iterable[Work], measured: Measured, kind: DeviceKind) -> Forecast:
+def forecast(works: Iterable[Work], measured: Measured, kind: DeviceKind, cores: float = CPU_THREADS) -> Forecast:
     """Predict what work takes.
 
     Args:
         works: Clips of one kind each.
-        measured: What some frames took; some of each stage.
+        measured: What some frames took; some of each stage. Seconds of a core, but for those of a GPU.
         kind: Of the device it was measured on.
+        cores: That there are for each device; on a CPU, of a worker.
     """
-    decode = restore = encode = files = whole = size = 0.0
+    decode = restore = encode = files = size = 0.0
     others = measured.pixels - measured.key_pixels
     for work in works:
         stages = (
             _scaled(measured.decode_seconds, work.pixels, measured.pixels),
             _scaled(measured.restore_seconds, work.flops, measured.flops),
             _scaled(measured.encode_seconds, work.pixels, measured.pixels),
-            _scaled(FILE_SHARE * measured.look_seconds, work.items, measured.clips),
+            _scaled(FILE_SHARE * measured.look_seconds, work.items, measured.clips)
+            + _scaled(measured.verify_seconds, work.pixels, measured.pixels),
         )
         decode, restore, encode, files = (
             sums + mine for sums, mine in zip((decode, restore, encode, files), stages, strict=True)
         )
-        if kind == "cpu":
-            whole += max(*stages, stages[1] + (stages[0] + stages[2] + stages[3]) / CPU_THREADS)
-        else:
-            whole += max(stages)
         size += _scaled(measured.key_bytes, work.key_pixels, measured.key_pixels) + work.companion_bytes
         if others > 0:
             size += _scaled(measured.other_bytes, work.pixels - work.key_pixels, others)
         else:  # nothing is known but of key frames
             size += _scaled(measured.key_bytes, work.pixels - work.key_pixels, measured.key_pixels)
+    beside = (decode + encode + files) / cores
+    decode, encode, files = (
+        seconds / min(cores, most) for seconds, most in zip((decode, encode, files), _CORES, strict=True)
+    )
+    whole = max(restore + beside if kind == "cpu" else restore, beside, decode, encode, files)
     return Forecast(decode, restore, encode, files, whole, size)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from pipelines.archive.command import RunParameters, cluster_devices, make_request
+from pipelines.archive.command import ClusterDevices, RunParameters, cluster_devices, make_request
 from pipelines.archive.context import ArchiveContext
 from pipelines.archive.forecast import Forecast, Work, forecast, total
 from pipelines.archive.header_survey import HeaderSurvey, Kind, largest_first, network_by_options, survey_headers
@@ -24,7 +24,7 @@ from streamrestore.cpu import cpu_cores
 from streamrestore.devices import CPU_THREADS, DeviceChoice, choose_devices, default_workers, find_devices
 from streamrestore.errors import StreamRestoreError
 from streamrestore.source import WHOLE
-from workers.archive import count_workers, open_step_pool
+from workers.archive import Alike, list_devices, open_step_pool
 
 STRIPS = 5
 """Clips of which before and after is shown."""
@@ -49,8 +49,18 @@ class DeviceForecast:
 
     trial: Trial
     forecast: Forecast
-    workers: int
-    """That a run would start on such devices."""
+    count: int
+    """Of such devices, or on CPUs of workers."""
+    sharing: int = 1
+    """Workers that share a device."""
+
+    def workers(self, wanted: int | None) -> int:
+        """How many there are to be; None for as many as there is room for."""
+        return self.count * self.sharing if wanted is None else max(1, wanted)
+
+    def hours(self, wanted: int | None) -> float:
+        """That these take; those that share a device are taken to be one."""
+        return self.forecast.hours(max(1, self.workers(wanted) / self.sharing))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +144,16 @@ def plan_archive(wanted: RunParameters, samples: Path | None = None, say: Say = 
     devices, untried = list[DeviceForecast](), list[str]()
     if clips:
         say(f"restoring a few frames of {', '.join(item.name for item in clips)}")
-        for found, workers in _try(clips, wanted, request, choice):
-            if isinstance(found, Trial):
-                predicted = forecast(survey.kinds.values(), found.measured, found.kind)
-                devices.append(DeviceForecast(found, predicted, workers))
-            else:
+        for tried in _try(clips, wanted, request, choice):
+            found = tried.found
+            if isinstance(found, Untried):
                 untried.extend(found.reasons)
+                continue
+            on_gpu = found.kind != "cpu"
+            cores = found.cores / tried.on_one_machine if on_gpu else CPU_THREADS
+            predicted = forecast(survey.kinds.values(), found.measured, found.kind, cores)
+            sharing = (wanted.workers_per_gpu or 1) if on_gpu else 1
+            devices.append(DeviceForecast(found, predicted, tried.count, sharing))
     elif survey.kinds:
         untried.append(f"each typical clip is larger than {DOWNLOADED_BYTES >> 20} MiB, and not on this machine")
     strips = list[Strip]()
@@ -161,32 +175,53 @@ def plan_archive(wanted: RunParameters, samples: Path | None = None, say: Say = 
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """What clips take on a device, and how many there are like it."""
+
+    found: Trial | Untried
+    count: int
+    on_one_machine: float
+
+
 def _try(
     clips: tuple[ArchiveItem, ...], wanted: RunParameters, request: ArchiveRequest, choice: DeviceChoice
-) -> list[tuple[Trial | Untried, int]]:
-    """What clips take on each kind of device, and how many workers a run would have on such."""
-    step = TryClips(clips)
+) -> list[_Tried]:
+    """Restore a few frames on each kind of device."""
     if wanted.address is not None:
-        devices = cluster_devices(wanted.devices)
-        workers = count_workers(wanted.address, devices, CPU_THREADS)
+        return _try_on_cluster(clips, wanted.address, cluster_devices(wanted.devices), request)
+    step = TryClips(clips)
+    if choice.kind != "cuda":
+        return [_Tried(step(ArchiveContext(request, wanted.devices)), default_workers(choice), 1)]
+    names = [device.name for device in choice.devices]
+    alike = {name: [device for device in choice.devices if device.name == name] for name in names}
+    return [_Tried(step(ArchiveContext(request, str(some[0].index))), len(some), len(names)) for some in alike.values()]
+
+
+def _try_on_cluster(
+    clips: tuple[ArchiveItem, ...], address: str, devices: ClusterDevices, request: ArchiveRequest
+) -> list[_Tried]:
+    tried = list[_Tried]()
+    # Where it has none yet, a device is waited for.
+    for alike in list_devices(address, devices, CPU_THREADS) or (Alike("", 1, 1),):
         pool = open_step_pool(
             partial(ArchiveContext, request, devices),
             workers=1,
             devices=devices,
             threads=CPU_THREADS,
-            address=wanted.address,
+            address=address,
+            accelerator=alike.accelerator,
         )
+        found: Trial | Untried
         try:
-            return [(pool.submit(step, "restore").result(_CLUSTER_SECONDS), workers)]
+            found = pool.submit(TryClips(clips), "restore").result(_CLUSTER_SECONDS)
         except TimeoutError:
-            return [(Untried((f"no worker tried any clip within {_CLUSTER_SECONDS:g} s: `ray status` says why",)), 0)]
+            which = f"on {alike.accelerator} " if alike.accelerator else ""
+            found = Untried((f"no worker tried any clip {which}within {_CLUSTER_SECONDS:g} s: `ray status` says why",))
         finally:
             pool.close()
-    if choice.kind != "cuda":
-        return [(step(ArchiveContext(request, wanted.devices)), default_workers(choice))]
-    names = [device.name for device in choice.devices]
-    alike = {name: [device for device in choice.devices if device.name == name] for name in names}
-    return [(step(ArchiveContext(request, str(some[0].index))), len(some)) for some in alike.values()]
+        tried.append(_Tried(found, alike.count, alike.count / alike.machines))
+    return tried
 
 
 def find_details(survey: HeaderSurvey, request: ArchiveRequest, choice: DeviceChoice) -> tuple[Detail, ...]:

@@ -73,15 +73,15 @@ def plan_document(plan: ArchivePlan, workers: int | None) -> dict[str, JsonValue
 
 
 def _device_fields(plan: ArchivePlan, each: DeviceForecast, workers: int | None) -> dict[str, JsonValue]:
-    trial, predicted, count = each.trial, each.forecast, each.workers if workers is None else max(1, workers)
+    trial, predicted = each.trial, each.forecast
     return {
         "where": plan.where,
         "device": trial.device,
         "kind": trial.kind,
         "precision": trial.precision,
         "device_hours": predicted.hours() * plan.endless_factor,
-        "workers": count,
-        "hours": predicted.hours(count) * plan.endless_factor,
+        "workers": each.workers(workers),
+        "hours": each.hours(workers) * plan.endless_factor,
         "bottleneck": predicted.bottleneck,
         "stage_hours": {stage: seconds * plan.endless_factor / 3600 for stage, seconds in predicted.stages.items()},
         "output_bytes": round(predicted.output_bytes * plan.endless_factor),
@@ -108,7 +108,7 @@ def print_plan(plan: ArchivePlan, workers: int | None, console: Console) -> None
         console.print(_kinds_table(plan))
     if plan.devices:
         console.print(_devices_table(plan, workers))
-    for line in (*_trust(plan), *_troubles(plan)):
+    for line in (*_trust(plan, workers), *_troubles(plan)):
         console.print(line, markup=False, soft_wrap=True)
 
 
@@ -176,21 +176,23 @@ def _devices_table(plan: ArchivePlan, workers: int | None) -> Table:
     table = Table("device", "with one", "workers", "with these", "bottleneck", "output")
     for each in plan.devices:
         trial, predicted = each.trial, each.forecast
-        count = each.workers if workers is None else max(1, workers)
         whole = sum(predicted.stages.values()) or 1.0
         shares = ", ".join(f"{stage} {seconds / whole:.0%}" for stage, seconds in predicted.stages.items())
         table.add_row(
             escape(f"{trial.device}, {trial.precision}"),
             describe_hours(predicted.hours() * plan.endless_factor),
-            f"{count}",
-            describe_hours(predicted.hours(count) * plan.endless_factor),
+            f"{each.workers(workers)}",
+            describe_hours(each.hours(workers) * plan.endless_factor),
             f"{predicted.bottleneck} ({shares})",
             describe_bytes(predicted.output_bytes * plan.endless_factor),
         )
     return table
 
 
-def _trust(plan: ArchivePlan) -> Iterator[str]:
+def _trust(plan: ArchivePlan, workers: int | None) -> Iterator[str]:
+    if len(plan.devices) > 1 and workers is None:
+        hours = 1 / sum(1 / max(each.hours(None), 1e-9) for each in plan.devices)
+        yield f"all of these devices together: {describe_hours(hours * plan.endless_factor)}"
     for each in plan.devices:
         trial = each.trial
         parts = "the middle of " if trial.cropped else ""
@@ -201,7 +203,9 @@ def _trust(plan: ArchivePlan) -> Iterator[str]:
         if trial.cropped:
             yield "these frames were encoded as they came, as to restore them whole takes this device too long"
         if trial.busy:
-            yield "others kept this machine busy meanwhile: it may be several times as fast when it is left alone"
+            yield "others kept this machine busy meanwhile, which is not counted: beside them it takes longer"
+        if each.sharing > 1:
+            yield "workers that share a GPU are taken for one: where the network is not the bottleneck they are faster"
         if trial.kind == "cpu":
             yield f"a worker on a CPU has {CPU_THREADS} cores; several are as fast as said where each has its own"
     for reason in plan.untried:

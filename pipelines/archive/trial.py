@@ -9,7 +9,7 @@ import os
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
@@ -25,7 +25,7 @@ from pipelines.archive.items import ArchiveItem
 from pipelines.planning import FileOptions, plan_job_encoding, plan_job_fields, plan_job_patches
 from streamrestore.assessor import ShotAssessor
 from streamrestore.cpu import cpu_cores
-from streamrestore.devices import DeviceKind
+from streamrestore.devices import CPU_THREADS, DeviceKind
 from streamrestore.encoder import check_encoder
 from streamrestore.errors import OutputError, SourceError, StreamRestoreError
 from streamrestore.frame import Chunk, Frame, Planes, Restored, Stamp, VideoFormat, planes_md5
@@ -80,8 +80,10 @@ class Trial:
     measured: Measured
     cropped: bool
     """Whether the network was given parts of frames."""
+    cores: int
+    """Of the machine."""
     busy: bool
-    """Whether other processes took the cores of a CPU meanwhile."""
+    """Whether other processes took the cores of a CPU meanwhile; that is not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ class TryClips:
             clips=tuple(found),
             measured=total_measured(found.values()),
             cropped=cropped,
+            cores=cpu_cores(),
             busy=network.device.kind == "cpu" and os.getloadavg()[0] > _BUSY * cpu_cores(),
         )
 
@@ -189,7 +192,7 @@ def _try(clip: PreparedClip, pool: RestorerPool, folder: Path, most: int, second
     chunks = _chunks(frames, tasks, video, shown, plan)
     restored, count, restore_seconds = _restore(pool, chunks, seconds, network.device.kind)
     given = restored if part is None else [frame.planes for frame in frames]
-    sizes, encode_seconds = _encode(clip, folder, frames, given)
+    sizes, encode_seconds, verify_seconds = _encode(clip, folder, frames, given)
     pixels = float(video.height * video.width)
     measured = Measured(
         frames=len(restored),
@@ -202,6 +205,7 @@ def _try(clip: PreparedClip, pool: RestorerPool, folder: Path, most: int, second
         key_bytes=sizes[0],
         other_bytes=sum(sizes[1:]),
         look_seconds=clip.look_seconds,
+        verify_seconds=verify_seconds,
     )
     return measured, part is not None
 
@@ -246,9 +250,9 @@ def affordable_part(
             plane ^ noise.integers(0, 2, plane.shape, plane.dtype) for plane in cut_part(frames[:1], video, sample)
         )
         chunk = Chunk(sample, clip.patches(sample), planes)
-        began = time.monotonic()
+        taken = _seconds(clip.options.network.device.kind)
         pool.submit(chunk).result()
-        seconds_taken.append(time.monotonic() - began)
+        seconds_taken.append(taken())
     took = min(seconds_taken[1:])
     plan, sample_plan = clip.patches(), clip.patches(sample)
     whole = took * plan.patches / sample_plan.patches * plan.patch[0] * plan.patch[1]
@@ -318,10 +322,10 @@ def _restore(
         if others follow: devices, and what computes on a CPU, prepare for sizes that they have not seen.
     """
     restored, waiting = list[Planes](), deque[tuple[Chunk, "Future[Restored] | None"]]()
-    began = time.monotonic()
+    taken = _seconds(kind)
     first = next(chunks)
     restored += _apart(first, None if first.tasks == () else pool.submit(first))
-    unmeasured, first_seconds, began = len(restored), time.monotonic() - began, time.monotonic()
+    unmeasured, first_seconds, began, taken = len(restored), taken(), time.monotonic(), _seconds(kind)
     for chunk in chunks:
         waiting.append((chunk, None if chunk.tasks == () else pool.submit(chunk)))
         if len(waiting) > _AHEAD[kind]:
@@ -332,7 +336,16 @@ def _restore(
         restored += _apart(*each)
     if len(restored) == unmeasured:
         return restored, unmeasured, first_seconds
-    return restored, len(restored) - unmeasured, time.monotonic() - began
+    return restored, len(restored) - unmeasured, taken()
+
+
+def _seconds(kind: DeviceKind) -> Callable[[], float]:
+    """Says what was taken since then of a device; of a CPU, what its cores have worked, whoever else wanted them."""
+    if kind != "cpu":
+        began = time.monotonic()
+        return lambda: time.monotonic() - began
+    worked = time.process_time()
+    return lambda: (time.process_time() - worked) / CPU_THREADS
 
 
 def _apart(chunk: Chunk, future: "Future[Restored] | None") -> list[Planes]:
@@ -343,8 +356,10 @@ def _apart(chunk: Chunk, future: "Future[Restored] | None") -> list[Planes]:
 
 def _encode(
     clip: PreparedClip, folder: Path, frames: Sequence[Frame], given: Sequence[Planes]
-) -> tuple[list[int], float]:
-    """The sizes of all packets in bytes, the key frame's first, and the seconds of a core that they took."""
+) -> tuple[list[int], float, float]:
+    """The sizes of all packets in bytes, the key frame's first, and the seconds of a core that it took to write and to
+    read them.
+    """
     work = WorkFolder(folder, {"trial": str(clip.info.path)})
     work.open()
     began = time.process_time()
@@ -355,4 +370,10 @@ def _encode(
     record = work.record(0)
     if record is None:
         raise OutputError(f"{folder}: what was just written there is gone")
-    return [packet.size for packet in segment_packets(work.file_of(record))], seconds
+    file = work.file_of(record)
+    with Source(probe(find_opening(file))) as written:
+        began = time.process_time()
+        for frame in written.frames():
+            planes_md5(frame.planes)
+        verify_seconds = time.process_time() - began
+    return [packet.size for packet in segment_packets(file)], seconds, verify_seconds

@@ -1,9 +1,21 @@
 """A pool that runs steps of an archive on workers: in this process, or as Ray actors all over a cluster."""
 
-from workers.archive.contract import BuildContext, Lane, Step, StepContext, StepPool, StepPoolState, WorkerInfo
-from workers.archive.opening import count_workers, open_step_pool
+from workers.archive.contract import (
+    LANES,
+    Alike,
+    BuildContext,
+    Lane,
+    Step,
+    StepContext,
+    StepPool,
+    StepPoolState,
+    WorkerInfo,
+)
+from workers.archive.opening import list_devices, open_step_pool
 
 __all__ = [
+    "LANES",
+    "Alike",
     "BuildContext",
     "Lane",
     "Step",
@@ -11,6 +23,6 @@ __all__ = [
     "StepPool",
     "StepPoolState",
     "WorkerInfo",
-    "count_workers",
+    "list_devices",
     "open_step_pool",
 ]

@@ -54,6 +54,17 @@ class WorkerInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Alike:
+    """Devices of a cluster that are alike."""
+
+    accelerator: str
+    """What GPUs are, as Ray says it, such as ``H200``; empty where it does not, and for cores."""
+    count: int
+    """GPUs, or workers that there are cores for."""
+    machines: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepPoolState:
     """A pool at one moment, for progress lines and tests."""
 

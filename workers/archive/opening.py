@@ -5,7 +5,7 @@ from typing import Literal
 
 from streamrestore.cpu import cpu_cores
 from streamrestore.errors import ConfigError
-from workers.archive.contract import BuildContext, StepPool
+from workers.archive.contract import Alike, BuildContext, StepPool
 from workers.archive.inline import InlineStepPool
 
 
@@ -17,6 +17,7 @@ def open_step_pool(
     devices: Literal["auto", "cpu", "gpu"] | Sequence[int] = "cpu",
     threads: int = 1,
     address: str | None = None,
+    accelerator: str = "",
 ) -> StepPool:
     """Open a pool; to be closed. Workers start in the background, see `StepPool.first_ready`.
 
@@ -33,6 +34,7 @@ def open_step_pool(
             has none when it is joined, see `StepPoolState.advice`.
         threads: CPU cores a CPU worker is to have; ``build`` sets its own number of threads.
         address: Of a Ray cluster to join, see `workers.cluster.Cluster`.
+        accelerator: The only kind of GPU that will do, as Ray calls it; empty for any.
 
     Raises:
         ConfigError: The request makes no sense, whatever the machine.
@@ -53,12 +55,18 @@ def open_step_pool(
     else:
         cluster = Cluster(address=address, gpus=devices)
     return RayStepPool(
-        build, cluster=cluster, workers=workers, workers_per_gpu=workers_per_gpu, devices=devices, threads=threads
+        build,
+        cluster=cluster,
+        workers=workers,
+        workers_per_gpu=workers_per_gpu,
+        devices=devices,
+        threads=threads,
+        accelerator=accelerator,
     )
 
 
-def count_workers(address: str, devices: Literal["auto", "cpu", "gpu"], threads: int) -> int:
-    """How many workers a pool would start on a Ray cluster as it is now, if nobody says how many; starts none.
+def list_devices(address: str, devices: Literal["auto", "cpu", "gpu"], threads: int) -> tuple[Alike, ...]:
+    """Which devices a pool would use on a Ray cluster as it is now; starts nothing.
 
     Args:
         address: Of the cluster, see `workers.cluster.Cluster`.
@@ -69,12 +77,11 @@ def count_workers(address: str, devices: Literal["auto", "cpu", "gpu"], threads:
         ConfigError: The address cannot be used.
         WorkerStartError: The cluster cannot be joined.
     """
-    from workers.archive.placement import place_workers
+    from workers.archive.placement import group_devices
     from workers.cluster import Cluster
 
     cluster = Cluster(address=address)
     try:
-        capacity = cluster.started.result()
-        return place_workers(capacity, workers=None, devices=devices, threads=threads, joined=True).workers
+        return group_devices(cluster.started.result().nodes, devices, threads)
     finally:
         cluster.close()

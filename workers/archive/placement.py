@@ -1,10 +1,12 @@
 """How many workers there are to be, and what each asks Ray for. Decides and never acts."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
+from workers.archive.contract import Alike
 from workers.cluster import Capacity, Node, gpu_share, workers_on
 
 Devices = Literal["auto", "cpu", "gpu"] | Sequence[int]
@@ -96,3 +98,21 @@ def place_workers(
     if not joined:
         capacity.check(placement.workers, cpus=cpus, gpus=gpus)
     return placement
+
+
+def group_devices(nodes: Sequence[Node], devices: Devices, threads: int) -> tuple[Alike, ...]:
+    """Which devices a run would have on machines as they are now, those that are most first.
+
+    Args:
+        nodes: The machines.
+        devices: As of `place_workers`.
+        threads: As of `place_workers`.
+    """
+    with_gpus = [node for node in nodes if int(node.gpus)]
+    if devices == "cpu" or (devices == "auto" and not with_gpus):
+        counts = [count for node in nodes if (count := workers_on(node, cpus=threads, gpus=0.0))]
+        return (Alike("", sum(counts), len(counts)),) if counts else ()
+    gpus, machines = Counter[str](), Counter(node.accelerator for node in with_gpus)
+    for node in with_gpus:
+        gpus[node.accelerator] += int(node.gpus)
+    return tuple(Alike(name, count, machines[name]) for name, count in gpus.most_common())

@@ -81,6 +81,7 @@ class RayStepPool:
         workers_per_gpu: int | None = None,
         devices: Devices,
         threads: int = 1,
+        accelerator: str = "",
         patience: StepPatience | None = None,
     ) -> None:
         """Start workers as soon as the cluster is there, in the background.
@@ -92,6 +93,7 @@ class RayStepPool:
             workers_per_gpu: As of `place_workers`.
             devices: What they run on.
             threads: Cores a worker on a CPU is to have.
+            accelerator: The only kind of GPU that will do, as Ray calls it; empty for any.
             patience: How long steps and workers may take.
         """
         self._build = build
@@ -102,6 +104,7 @@ class RayStepPool:
             "devices": devices,
             "threads": threads,
         }
+        self._accelerator = accelerator or None
         self._scheduler = StepScheduler(patience)
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._actors: dict[Life, Any] = {}
@@ -229,6 +232,7 @@ class RayStepPool:
         self._actor_class: Any = ray.remote(SegmentWorker).options(
             num_cpus=placement.cpus,
             num_gpus=placement.gpus,
+            accelerator_type=self._accelerator,
             max_restarts=0,
             max_task_retries=0,
             max_concurrency=sum(LANES.values()) + 1,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.archive.forecast import NOTHING, Measured, Work, clip_work, forecast, total, total_measured
+from pipelines.archive.forecast import FILE_SHARE, NOTHING, Measured, Work, clip_work, forecast, total, total_measured
 from pipelines.archive.plan_report import describe_bytes, describe_hours
 from streamrestore.devices import CPU_THREADS, DeviceKind
 
@@ -22,6 +22,7 @@ MEASURED = Measured(
     other_bytes=31000,
     clips=2,
     look_seconds=0.2,
+    verify_seconds=0.3,
 )
 
 KINDS = st.sampled_from(["cuda", "cpu"])
@@ -50,18 +51,41 @@ SOME_MEASURED = st.builds(
     other_bytes=st.integers(0, 10**8),
     clips=st.integers(1, 3),
     look_seconds=st.floats(0, 10),
+    verify_seconds=st.floats(0, 100),
 )
+
+CORES = st.floats(0.5, 200)
 
 
 def test_frames_like_the_measured_ones_take_what_those_took() -> None:
     """On a GPU the slowest stage counts; on a CPU the others take their part of its cores."""
     again = Work(items=2, frames=32, segments=1, pixels=32e4, key_pixels=1e4, flops=32e9)
+    beside = 0.4 + 1.6 + FILE_SHARE * 0.2 + 0.3
     on_gpu, on_cpu = forecast([again], MEASURED, "cuda"), forecast([again], MEASURED, "cpu")
     assert on_gpu.device_seconds == pytest.approx(4.0)
     assert on_gpu.bottleneck == on_cpu.bottleneck == "restore"
     assert on_gpu.output_bytes == pytest.approx(35000)
-    assert on_gpu.file_seconds == pytest.approx(0.6)
-    assert on_cpu.device_seconds == pytest.approx(4.0 + (0.4 + 1.6 + 0.6) / CPU_THREADS)
+    assert on_gpu.file_seconds == pytest.approx(FILE_SHARE * 0.2 + 0.3)
+    assert on_cpu.device_seconds == pytest.approx(4.0 + beside / CPU_THREADS)
+
+
+def test_a_gpu_waits_for_cores_where_it_has_few() -> None:
+    again = Work(items=2, frames=32, segments=1, pixels=32e4, key_pixels=1e4, flops=32e9)
+    beside = 0.4 + 1.6 + FILE_SHARE * 0.2 + 0.3
+    few, many = forecast([again], MEASURED, "cuda", 0.5), forecast([again], MEASURED, "cuda", 64)
+    assert few.device_seconds == pytest.approx(beside / 0.5)
+    assert few.bottleneck == "restore", "the others are each less, but not together"
+    slow = replace(MEASURED, encode_seconds=400.0)
+    assert forecast([again], slow, "cuda", 4).device_seconds == pytest.approx((beside - 1.6 + 400.0) / 4)
+    assert many.encode_seconds == forecast([again], MEASURED, "cuda", 1000).encode_seconds
+    assert forecast([again], slow, "cuda", 64).bottleneck == "encode", "encoders use so many cores and no more"
+
+
+def test_a_long_clip_is_verified_for_longer_than_a_short_one() -> None:
+    short = Work(items=1, frames=32, segments=1, pixels=32e4, key_pixels=1e4, flops=32e9)
+    long = replace(short, frames=3200, pixels=32e6)
+    more = forecast([long], MEASURED, "cuda").file_seconds - forecast([short], MEASURED, "cuda").file_seconds
+    assert more == pytest.approx(99 * 0.3)
 
 
 def test_the_bottleneck_is_what_takes_longest() -> None:
@@ -93,13 +117,15 @@ def test_so_many_clips_take_so_many_times_as_long(work: Work, measured: Measured
     )
 
 
-@given(st.lists(WORKS, max_size=5), WORKS, SOME_MEASURED, KINDS)
-def test_more_work_never_takes_less(works: list[Work], more: Work, measured: Measured, kind: DeviceKind) -> None:
-    before, after = forecast(works, measured, kind), forecast([*works, more], measured, kind)
+@given(st.lists(WORKS, max_size=5), WORKS, SOME_MEASURED, KINDS, CORES)
+def test_more_work_never_takes_less(
+    works: list[Work], more: Work, measured: Measured, kind: DeviceKind, cores: float
+) -> None:
+    before, after = forecast(works, measured, kind, cores), forecast([*works, more], measured, kind, cores)
     assert after.device_seconds >= before.device_seconds
     assert after.output_bytes >= before.output_bytes
     assert after.device_seconds >= max(after.stages.values()) * (1 - 1e-9)
-    assert after.device_seconds <= sum(after.stages.values()) * (1 + 1e-9)
+    assert forecast([*works, more], measured, kind, 2 * cores).device_seconds <= after.device_seconds * (1 + 1e-9)
 
 
 @given(WORKS, SOME_MEASURED, KINDS, st.integers(1, 10_000))

@@ -27,6 +27,7 @@ from streamrestore.devices import choose_devices, find_devices
 from streamrestore.errors import ConfigError, SourceError
 from tests.clips import Clip, make_clip
 from tests.s3 import S3Server, s3_server
+from workers.archive import Alike
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -230,9 +231,21 @@ def test_on_a_cluster_its_own_machines_try_and_are_counted(ray_cluster: None, fo
     plan = plan_archive(wanted(footage, tmp_path / "out", address="127.0.0.1:6379", workers=None))
     [device] = plan.devices
     assert device.trial.measured.frames >= 8
-    assert device.workers == 1, "of two cores"
+    assert device.workers(None) == 1, "of two cores"
     assert plan.where == "127.0.0.1:6379"
     assert not (tmp_path / "out").exists()
+
+
+def test_each_kind_of_device_of_a_cluster_tries(
+    ray_cluster: None, footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.archive.plan.list_devices", lambda *_: (Alike("", 3, 1), Alike("", 1, 1)))
+    plan = plan_archive(wanted(footage, tmp_path / "out", address="127.0.0.1:6379", workers=None))
+    assert [device.workers(None) for device in plan.devices] == [3, 1]
+    said = io.StringIO()
+    print_plan(plan, None, Console(file=said, width=200))
+    assert "all of these devices together" in said.getvalue()
+    assert all(1 / device.hours(None) < sum(1 / each.hours(None) for each in plan.devices) for device in plan.devices)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ os.environ |= {"RAY_health_check_failure_threshold": "3", "RAY_AUTH_MODE": "disa
 
 import tests
 from tests.workers.archive.fakes import Build, Marked, Share, Sleep
-from workers.archive import StepPool, open_step_pool
+from workers.archive import Alike, StepPool, list_devices, open_step_pool
 from workers.archive.claims import Claim
 from workers.archive.watch import CLAIMS_SECONDS
 from workers.quiet_ray import ray
@@ -182,7 +182,23 @@ def keep_to_cores(folder: Path) -> None:
         pool.close()
 
 
+def name_a_kind(folder: Path) -> None:
+    """A cluster has GPUs of two kinds, and each may be asked for by its name."""
+    with machines() as cluster:
+        for kind, count in (("H200", 2), ("A10G", 1)):
+            resources = {f"accelerator_type:{kind}": 1}
+            cluster.add_node(num_cpus=1, num_gpus=count, resources=resources, object_store_memory=STORE_BYTES)
+        assert list_devices(cluster.address, "gpu", 1) == (Alike("H200", 2, 1), Alike("A10G", 1, 1))
+        nodes = set[str]()
+        for kind in ("H200", "A10G"):
+            pool = open_step_pool(Build(), workers=1, devices="gpu", address=cluster.address, accelerator=kind)
+            nodes.add(pool.first_ready(PATIENCE_SECONDS).node)
+            pool.close()
+        assert len(nodes) == 2
+
+
 STORIES = {
+    "kinds": name_a_kind,
     "die": come_and_die,
     "drain": drain,
     "freeze": grow_and_freeze,

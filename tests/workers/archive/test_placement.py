@@ -3,8 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamrestore.errors import ConfigError
-from workers.archive.placement import Placement, place_workers
-from workers.cluster import Capacity, Node
+from workers.archive.contract import Alike
+from workers.archive.placement import Placement, group_devices, place_workers
+from workers.cluster import Capacity, Node, nodes_among
 
 
 def capacity(*nodes: Node) -> Capacity:
@@ -72,3 +73,14 @@ def test_claims_are_whole_devices_however_they_are_told(share: int, claimed: int
     told = claimed * float(f"{1 / claims:g}")
     assert placement.places(told) == -(-claimed // claims) * share
     assert Placement(16, 2.0, 0.0, False).places(told) == 0
+
+
+def test_devices_that_are_alike_are_counted_together() -> None:
+    nodes = [Node(4, 0), Node(4, 2, "A10G"), Node(64, 8, "H200"), Node(4, 2, "A10G"), Node(4, 1)]
+    gpus = (Alike("H200", 8, 1), Alike("A10G", 4, 2), Alike("", 1, 1))
+    assert group_devices(nodes, "auto", 2) == group_devices(nodes, "gpu", 2) == gpus
+    assert group_devices(nodes, "cpu", 3) == (Alike("", 25, 5),)
+    assert group_devices(nodes[:1], "auto", 2) == (Alike("", 2, 1),)
+    assert group_devices(nodes[:1], "gpu", 2) == ()
+    resources = {"CPU": 2.0, "GPU": 1.0, "accelerator_type:H200": 1.0}
+    assert nodes_among([{"Alive": True, "NodeID": "a", "Resources": resources}]) == (Node(2, 1, "H200"),)
