@@ -344,7 +344,7 @@ def _with_segments(job: FileJob) -> FileJob:
     height, width = patches.patch
     pixels = len(patches.spans()) * height * width * job.info.video.pictures_per_frame
     segments = plan_segments(
-        scan_times(job.info),
+        scan_times(job.source),
         job.info.time_base,
         most_frames=frames_in_segment(network.flops_per_pixel * pixels, network.device.kind),
         start_pts=job.trim.start_pts,

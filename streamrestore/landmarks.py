@@ -45,35 +45,60 @@ class Fingerprint:
         self.value = hash((self.value, packet.pts or 0, packet.duration or 0, packet.size, packet.is_discard))
 
 
+class LandmarkFinder:
+    """Finds landmarks among packets, which come in the order of the file."""
+
+    def __init__(self) -> None:
+        """Before the first packet."""
+        self._found: list[Landmark] | None = []
+        """None once times were seen not to tell where frames are."""
+        self._fingerprint = Fingerprint()
+        self._count = 0
+        self._latest: int | None = None
+
+    def add(self, packet: VideoPacket) -> None:
+        """Take in the next packet."""
+        if self._found is None:
+            return
+        if packet.pts is None or not (packet.is_discard or self._follows(packet, packet.pts, self._found)):
+            self._found = None
+            return
+        self._fingerprint.add(packet)
+        self._count += 1
+
+    def _follows(self, packet: VideoPacket, pts: int, found: list[Landmark]) -> bool:
+        """Whether a packet's time comes after those before the last key frames."""
+        if packet.is_keyframe:
+            if self._latest is not None and pts <= self._latest:
+                return False
+            found.append(Landmark(self._count, pts, packet.dts, packet.size, self._fingerprint.value))
+            self._fingerprint = Fingerprint()
+        elif len(found) > 1 and pts <= found[-2].pts:
+            return False
+        self._latest = pts if self._latest is None else max(self._latest, pts)
+        return True
+
+    def landmarks(self) -> tuple[Landmark, ...]:
+        """The key frames so far, in order; none where a packet had no time, or where the times between two key frames
+        overlap with those between others, so that a time does not tell where its frame is.
+        """
+        return tuple(self._found or ())
+
+
 def find_landmarks(info: SourceInfo) -> tuple[Landmark, ...]:
     """Read through a source's packets.
 
     Returns:
-        Its key frames in order; none where a packet has no time, or where the times between two key
-        frames overlap with those between others, so that a time does not tell where its frame is.
+        As of `LandmarkFinder.landmarks`.
 
     Raises:
         SourceError: The file cannot be opened any more.
     """
-    found = list[Landmark]()
-    fingerprint = Fingerprint()
-    count, latest = 0, None
+    finder = LandmarkFinder()
     with open_video(info) as (container, stream), suppress(*AV_ERRORS):  # whoever reads will meet the same place
         for packet in demux(container, stream):
-            if packet.pts is None:
-                return ()
-            if not packet.is_discard:
-                if packet.is_keyframe:
-                    if latest is not None and packet.pts <= latest:
-                        return ()
-                    found.append(Landmark(count, packet.pts, packet.dts, packet.size, fingerprint.value))
-                    fingerprint = Fingerprint()
-                elif len(found) > 1 and packet.pts <= found[-2].pts:
-                    return ()
-                latest = packet.pts if latest is None else max(latest, packet.pts)
-            fingerprint.add(packet)
-            count += 1
-    return tuple(found)
+            finder.add(packet)
+    return finder.landmarks()
 
 
 def plan_start(landmarks: Sequence[Landmark], pts: int) -> int | None:

@@ -96,9 +96,15 @@ class Source:
         """Key frames, once they were looked for."""
         self._file = _identify(info.opening)
 
-    def locate(self) -> None:
-        """Find out now where reading can begin amid the file, for processes to which this one is sent."""
-        if self._landmarks is None and self.info.opening.pipe is None and self.info.opening.images is None:
+    def locate(self, landmarks: tuple[Landmark, ...] | None = None) -> None:
+        """Know from now on where reading can begin amid the file, also in processes to which this one is sent.
+
+        Args:
+            landmarks: Of the file, by whoever has read its packets through; None finds them out, if they are not known.
+        """
+        if landmarks is not None:
+            self._landmarks = landmarks
+        elif self._landmarks is None and self.info.opening.pipe is None and self.info.opening.images is None:
             self._landmarks = find_landmarks(self.info)
 
     @property

@@ -33,7 +33,7 @@ def test_images_are_a_video_in_planes(tmp_path: Path, codec: str, suffix: str, p
     source = Source(info)
     frames = list(source.frames())
     assert [(frame.pts, frame.duration) for frame in frames] == [(pts, 1) for pts in range(4)]
-    assert scan_times(info) == [(pts, True) for pts in range(4)]
+    assert scan_times(Source(info)) == [(pts, True) for pts in range(4)]
     assert len({frame.planes[0].tobytes() for frame in frames}) == 4
     later = list(source.frames(Trim(2, None)))
     assert [frame.pts for frame in later] == [2, 3]

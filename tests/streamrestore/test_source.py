@@ -1,6 +1,7 @@
 """Frames come out all, in order, at their own times; what cannot be read is refused in words."""
 
 import os
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 
 from streamrestore.errors import ConfigError, DecodeError, SourceError, UnsupportedError
 from streamrestore.frame import Matrix
-from streamrestore.source import Trim, open_source, plan_trim
+from streamrestore.probing import probe
+from streamrestore.scan import scan_times
+from streamrestore.source import Source, Trim, open_source, plan_trim
 from tests.clips import INFO, STEADY, TIME_BASE, VARIABLE, Clip, make_clip, paint
 
 
@@ -279,3 +282,20 @@ def test_a_display_matrix_says_how_to_put_the_picture_upright(
     """Right goes where the first two numbers say: clockwise is down, in pictures whose rows count downwards."""
     path = make_clip(tmp_path / "clip.mp4", Clip(display_matrix=matrix))
     assert open_source(path).info.video.quarter_turns == turns
+
+
+def test_packets_are_read_through_once_to_cut_a_video_and_to_begin_amid_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = make_clip(tmp_path / "clip.mkv", Clip(pts=tuple(range(0, 150 * 1001, 1001)), gop=10, b_frames=2))
+    source = Source(probe(clip))
+    whole = [(frame.pts, frame.planes[0].tobytes()) for frame in source.frames()]
+    assert [time.pts for time in scan_times(source)] == [pts for pts, _ in whole]
+
+    def again(info: object) -> None:
+        pytest.fail("the packets are read through again")
+
+    monkeypatch.setattr("streamrestore.source.find_landmarks", again)
+    start = whole[100][0]
+    for each in (source, pickle.loads(pickle.dumps(source))):  # as it is in another process
+        assert [(frame.pts, frame.planes[0].tobytes()) for frame in each.frames(Trim(start, None))] == whole[100:]
