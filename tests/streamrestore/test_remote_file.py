@@ -68,7 +68,7 @@ def put(server: S3Server, path: Path) -> RemoteFile:
 
 
 def parts_of(source: Source) -> list[Trim]:
-    segments = plan_segments(scan_times(source.info), source.info.time_base, most_frames=SEGMENT_FRAMES)
+    segments = plan_segments(scan_times(source), source.info.time_base, most_frames=SEGMENT_FRAMES)
     return [Trim(segment.start_pts, segment.stop_pts) for segment in segments]
 
 
