@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -29,11 +28,8 @@ from streamrestore.encoding import EncodingRequest
 from streamrestore.errors import ConfigError, StoppedError, StreamRestoreError
 from streamrestore.locations import from_any_folder, parse_location
 from streamrestore.storage import check_creating
-from workers.archive import StepPool, open_step_pool
+from workers.archive import ClusterDevices, StepPool, open_step_pool
 from workers.archive.own_job import own_job
-
-ClusterDevices = Literal["auto", "cpu", "gpu"]
-"""What ``--devices`` may be for a cluster."""
 
 _KINDS: dict[ClusterDevices, tuple[DeviceKind, ...]] = {"auto": ("cuda", "cpu"), "gpu": ("cuda",), "cpu": ("cpu",)}
 """Kinds of devices that each may turn out to mean."""

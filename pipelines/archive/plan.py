@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from pipelines.archive.command import ClusterDevices, RunParameters, cluster_devices, make_request
+from pipelines.archive.command import RunParameters, cluster_devices, make_request
 from pipelines.archive.context import ArchiveContext
 from pipelines.archive.forecast import Forecast, Work, forecast, total
 from pipelines.archive.header_survey import HeaderSurvey, Kind, largest_first, network_by_options, survey_headers
@@ -24,7 +24,7 @@ from streamrestore.cpu import cpu_cores
 from streamrestore.devices import CPU_THREADS, DeviceChoice, choose_devices, default_workers, find_devices
 from streamrestore.errors import StreamRestoreError
 from streamrestore.source import WHOLE
-from workers.archive import Alike, list_devices, open_step_pool
+from workers.archive import Alike, ClusterDevices, list_devices, open_step_pool
 
 STRIPS = 5
 """Clips of which before and after is shown."""

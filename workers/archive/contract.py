@@ -12,6 +12,10 @@ LANES: dict[Lane, int] = {"restore": 2, "side": 1}
 """Steps of each lane that a worker runs at once. Of two that restore, one computes while the other opens its source
 or closes its output; they share one model, so more would only wait for each other."""
 
+ClusterDevices = Literal["auto", "cpu", "gpu"]
+"""What workers run on of a cluster: ``gpu`` is its GPUs, also if it has none yet, ``cpu`` its cores, and ``auto`` its
+GPUs, or its cores if it has no GPU when it is joined."""
+
 
 class StepContext(Protocol):
     """What a worker holds for all its steps; made once in each, and used by several threads at once."""

@@ -1,11 +1,10 @@
 """open_step_pool: the one way to get a pool of steps, on whatever there is."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 from streamrestore.cpu import cpu_cores
 from streamrestore.errors import ConfigError
-from workers.archive.contract import Alike, BuildContext, StepPool
+from workers.archive.contract import Alike, BuildContext, ClusterDevices, StepPool
 from workers.archive.inline import InlineStepPool
 
 
@@ -14,7 +13,7 @@ def open_step_pool(
     *,
     workers: int | None = None,
     workers_per_gpu: int | None = None,
-    devices: Literal["auto", "cpu", "gpu"] | Sequence[int] = "cpu",
+    devices: ClusterDevices | Sequence[int] = "cpu",
     threads: int = 1,
     address: str | None = None,
     accelerator: str = "",
@@ -65,7 +64,7 @@ def open_step_pool(
     )
 
 
-def list_devices(address: str, devices: Literal["auto", "cpu", "gpu"], threads: int) -> tuple[Alike, ...]:
+def list_devices(address: str, devices: ClusterDevices, threads: int) -> tuple[Alike, ...]:
     """Which devices a pool would use on a Ray cluster as it is now; starts nothing.
 
     Args:

@@ -4,14 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
 
-from workers.archive.contract import Alike
+from workers.archive.contract import Alike, ClusterDevices
 from workers.cluster import Capacity, Node, gpu_share, workers_on
 
-Devices = Literal["auto", "cpu", "gpu"] | Sequence[int]
-"""What workers run on: ``cpu``, or GPUs. Those of a joined cluster are its own, whatever numbers are given here. For
-such a cluster, ``gpu`` means its GPUs, also if it has none yet, and ``auto`` its GPUs, or its cores if it has none."""
+Devices = ClusterDevices | Sequence[int]
+"""What workers run on; GPUs of this machine have numbers."""
 
 
 @dataclass(frozen=True, slots=True)

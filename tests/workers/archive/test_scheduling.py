@@ -543,7 +543,8 @@ def test_a_claim_ends_a_worker_when_it_has_no_step_and_brings_it_back_when_it_is
     assert scheduler.state().deaths == 0
 
 
-def test_a_machine_that_goes_gets_no_steps_and_its_worker_waits_for_another_one_when_it_has_none() -> None:
+def scheduler_one_of_whose_machines_goes() -> StepScheduler:
+    """It has two steps on each of two machines, which are called "stays" and "goes"."""
     scheduler = StepScheduler(PATIENCE)
     scheduler.grow(2)
     for life, node in zip(scheduler.starts(0.0), ("stays", "goes"), strict=True):
@@ -552,6 +553,11 @@ def test_a_machine_that_goes_gets_no_steps_and_its_worker_waits_for_another_one_
     add(scheduler, *range(10))
     scheduler.assign(0.0)
     scheduler.leave({"goes"})
+    return scheduler
+
+
+def test_a_machine_that_goes_gets_no_steps_and_its_worker_waits_for_another_one_when_it_has_none() -> None:
+    scheduler = scheduler_one_of_whose_machines_goes()
     scheduler.leave({"goes"})
     scheduler.answered(Life(1, 0), 1, 1.0)
     assert scheduler.drained(1.0) == ()
@@ -568,14 +574,7 @@ def test_a_machine_that_goes_gets_no_steps_and_its_worker_waits_for_another_one_
 
 
 def test_a_claim_counts_only_machines_that_stay() -> None:
-    scheduler = StepScheduler(PATIENCE)
-    scheduler.grow(2)
-    for life, node in zip(scheduler.starts(0.0), ("stays", "goes"), strict=True):
-        scheduler.placed(life, node, (), 0.0)
-        scheduler.ready(life, "a", 0.0)
-    add(scheduler, *range(10))
-    scheduler.assign(0.0)
-    scheduler.leave({"goes"})
+    scheduler = scheduler_one_of_whose_machines_goes()
     scheduler.make_room(1, 1, 1.0)
     for slot, step in ((0, 0), (1, 1), (0, 2), (1, 3)):
         scheduler.answered(Life(slot, 0), step, 2.0)
